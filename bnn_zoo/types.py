@@ -1,0 +1,113 @@
+"""The nouns of the library on one page: what each part takes, what it gives, in which shapes.
+
+=============  ==============================================================================================
+Model          any Pyro callable; ``model(*args, **kwargs)`` runs ``pyro.sample`` statements. A ``BNN`` is one.
+Net            any ``torch.nn.Module`` without BatchNorm; a pure function of (weights, x).
+Prior          ``(name, shape) -> Distribution``, called inside the model, so it may itself ``pyro.sample``.
+Likelihood     ``(f) -> Distribution`` of y given the network output f, one row of y per row of f.
+LogJoint       a Model with its data as a batched function of a flat unconstrained vector, with its gradient.
+Kernel         ``init(position, log_joint) -> State`` and ``step(state, ...) -> (State, Info)``, all chains at once.
+Backend        a frozen dataclass of settings with ``run(model, data, ...) -> Draws``.
+Draws          what comes out of a backend: tensors named by site, statistic and history.
+=============  ==============================================================================================
+
+Shapes: ``chain`` comes first, then ``draw``, then the site's own shape. Inside kernels a position is ``[chain, dim]``:
+every latent site, mapped to the real line by its support's bijection, flattened and laid end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Model = Callable[..., Any]
+"""Any Pyro model. Its latent sites are what is inferred; its observed sites are the data."""
+
+Schedule = Callable[[int], float]
+"""A positive setting (step size, temperature, learning rate) as a function of the step, counted from 0."""
+
+
+class ModelError(ValueError):
+    """The model cannot be turned into a log joint: the message names the site and the remedy."""
+
+
+class DataError(ValueError):
+    """The data do not fit the model: the message says what was expected, what came and what to do."""
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A law for a weight: ``prior("0.weight", torch.Size([50, 8]))`` gives a distribution over that whole tensor.
+
+    The distribution's event shape is the weight's shape: independent weights are made by ``.to_event(len(shape))``.
+    A prior is called inside the Pyro model and may sample its own hyperparameters at sites ``f"{name}.…"``.
+    """
+
+    def __call__(self, name: str, shape: torch.Size) -> Any: ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """The law of one row of y given the network output of that row.
+
+    ``f`` has shape ``[..., n, outputs]``; the returned distribution has batch shape ``[..., n]``. It knows no plate and
+    no data size. It may sample parameters of its own (an unknown noise scale), outside the plate over rows.
+    """
+
+    def __call__(self, f: Tensor) -> Any: ...
+
+
+@dataclass
+class Draws:
+    """What a backend returns. All tensors are on the CPU.
+
+    sites
+        ``{site: [chain, draw, *shape]}``, in the site's own (constrained) space.
+    stats
+        ``{name: [chain, draw]}``, under ArviZ's names: ``lp``, ``energy``, ``diverging``, ``tree_depth``, ``n_steps``,
+        ``step_size``, ``acceptance_rate``, …
+    history
+        ``{name: [step]}`` or ``{name: [chain, step]}``: traces of the tuning or optimisation, such as the ELBO.
+    attrs
+        plain values: backend, settings, seed, ``gradients`` (gradients of one chain's log joint, summed over chains,
+        warm-up included), ``tuning_time`` and ``sampling_time`` in seconds, versions.
+    """
+
+    sites: dict[str, Tensor]
+    stats: dict[str, Tensor] = field(default_factory=dict)
+    history: dict[str, Tensor] = field(default_factory=dict)
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def chains(self) -> int:
+        return next(iter(self.sites.values())).shape[0]
+
+    @property
+    def draws(self) -> int:
+        return next(iter(self.sites.values())).shape[1]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Settings of one way to infer, with ``run``. A third party's dataclass with this method is a backend too."""
+
+    def run(
+        self,
+        model: Model,
+        data: tuple[Any, ...],
+        *,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        progress: bool = True,
+    ) -> Draws: ...
+
+
+LogJointFn = Callable[..., tuple[Tensor, Tensor]]
+"""``(position [chain, dim], *rows) -> (log joint [chain], its gradient [chain, dim])``."""
+
+Values = Mapping[str, Tensor]
+"""Values of latent sites by name, in constrained space."""

@@ -1,0 +1,34 @@
+"""Shared fixtures. Real data are found through BNN_ZOO_DATA; without them their tests skip and say so."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def data_root() -> Path | None:
+    """Folder of the real data sets: ``BNN_ZOO_DATA``, or a folder beside the checkout."""
+    root = Path(os.environ.get("BNN_ZOO_DATA", SHARED))
+    return root if root.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    root = data_root()
+    if root is None:
+        pytest.skip("real data not found: set BNN_ZOO_DATA to a folder with uci/, posteriordb/ and MNIST/")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors: threads only get in each other's way, and one thread keeps sums in one order."""
+    torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")

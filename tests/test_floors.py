@@ -1,0 +1,52 @@
+"""Imports go down only, siblings do not know each other, and a few libraries stay behind their fences."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bnn_zoo"
+FLOOR = {"types": 0, "_scope": 0}
+FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "schedules"], 1)
+FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "diagnostics", "metrics"], 2)
+FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
+FLOOR |= dict.fromkeys(["fit", "posterior", "zoo"], 4)
+FLOOR |= dict.fromkeys(["compare", "cli"], 5)
+ALLOWED = {("fit", "posterior"), ("posterior", "fit"), ("cli", "compare")}  # the two halves of one room
+NO_PYRO = {"nets", "data", "kernels", "metrics", "diagnostics", "plots", "types"}
+FORBIDDEN = {"backends": {"bnn", "nets", "priors", "likelihoods"}, "zoo": {"backends", "predict", "export", "plots"}}
+ONLY = {"arviz": {"export", "plots"}, "matplotlib": {"plots"}}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        if relative.parts != ("__init__.py",):
+            yield pytest.param(path, relative.parts[0].removesuffix(".py"), id=str(relative))
+
+
+def imported(path: Path):
+    """Every imported module by its absolute dotted name."""
+    package = ["bnn_zoo", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield stem
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path, room", modules())
+def test_imports_go_down(path, room):
+    assert room in FLOOR, f"{room} has no floor: add it to the table here and in docs/architecture.md"
+    names = set(imported(path))
+    ours = {n.split(".")[1] for n in names if n.startswith("bnn_zoo.")} & FLOOR.keys() - {room}
+    for other in ours:
+        assert FLOOR[other] < FLOOR[room] or (room, other) in ALLOWED, f"{room} must not import {other}"
+        assert other not in FORBIDDEN.get(room, ()), f"{room} must not import {other}"
+    tops = {n.split(".")[0] for n in names}
+    assert not (room in NO_PYRO and "pyro" in tops), f"no Pyro in {room}"
+    for library, rooms in ONLY.items():
+        assert library not in tops or room in rooms, f"{library} belongs to {rooms}, not {room}"
