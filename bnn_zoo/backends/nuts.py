@@ -1,0 +1,27 @@
+"""The no-U-turn sampler as a backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .. import kernels
+from ._hamiltonian import Hamiltonian
+from ._loop import at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class NUTS(Hamiltonian):
+    """No-U-turn sampler: exact up to Monte Carlo error, full batch, all chains in lockstep. Hoffman & Gelman 2014.
+
+    ``max_tree_depth``: at most 2^depth − 1 leapfrog steps a draw. The other settings are those of ``Hamiltonian``.
+    """
+
+    max_tree_depth: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, max_tree_depth=1)
+
+    @property
+    def kernel(self) -> kernels.NUTS:
+        return kernels.NUTS(self.max_tree_depth)

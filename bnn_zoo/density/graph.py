@@ -1,0 +1,70 @@
+"""Tracing a batched function into a plain ATen graph, and compiling that graph where the machine can."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ..types import ModelError
+from .messengers import Progress
+
+BatchedFn = Callable[..., tuple[Tensor, Tensor]]
+
+
+def trace(f: BatchedFn, inputs: tuple[Tensor, ...], *, compile: bool = False) -> BatchedFn:
+    """``f`` as a graph for inputs of these shapes. Raises ModelError naming the last site reached where it cannot be."""
+    with Progress() as progress:
+        try:
+            graph = make_fx(f)(*inputs)
+        except RuntimeError as error:
+            raise ModelError(_explain(str(error), progress.last)) from error
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return Compiled(graph) if compile else graph
+
+
+def _explain(error: str, last: str) -> str:
+    if "data-dependent" in error or ".item()" in error:
+        return (
+            f"after {last} the model's control flow depends on the value of a site (an if, a loop, .item() or float()): "
+            "write the choice as torch.where, or sum over the branches"
+        )
+    if "random" in error:
+        return (
+            f"after {last} the model draws random numbers outside pyro.sample (dropout in training mode?): the log joint "
+            "would change from call to call; call net.eval(), or make the noise a site"
+        )
+    return f"the model cannot be batched over chains at or after {last}: {error}"
+
+
+class Compiled:
+    """``torch.compile`` of a graph at its first call; the graph itself, with one warning, where no compiler works."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+        self.call: BatchedFn = torch.compile(graph, dynamic=False)
+        self.proven = False
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        if self.proven:
+            return self.call(*inputs)
+        try:
+            out = self.call(*inputs)
+        except RuntimeError as error:
+            warnings.warn(
+                f"torch.compile does not work here ({_first_line(error)}); going on with the traced graph, which is "
+                "slower but the same: install a C++ compiler, or set compile=False to silence this",
+                stacklevel=2,
+            )
+            self.call, out = self.graph, self.graph(*inputs)
+        self.proven = True
+        return out
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,160 @@
+"""The engine: a Pyro model as a batched function of flat unconstrained vectors, with its gradient.
+
+The log joint of an unconstrained vector u with sites z = T(u) is
+
+    log p(u, data) = Σ_sites scale · log p(site | earlier sites) + Σ_latent log |det ∂T/∂u|
+
+as Pyro counts it: observed and latent sites, ``pyro.factor``, plate scaling, ``poutine.scale`` and masks included. It is
+traced once, for each number of chains and shape of rows, through ``vmap(grad_and_value)`` with ``make_fx`` into a plain
+graph of ATen calls, so that no Pyro handler runs inside a sampler's loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+
+from .._scope import factory
+from ..types import Model
+from .graph import trace
+from .messengers import Constrained, Unconstrained
+from .sites import look
+
+
+class LogJoint:
+    """Log joint of ``model(*args, **kwargs)`` as a function of positions ``[chain, dim]``.
+
+    Calling it gives the log joint ``[chain]`` and its gradient ``[chain, dim]``. Tensor arguments of the model are inputs
+    of the graph: ``log_joint(position, *rows)`` evaluates it on other rows of the same shape (a minibatch); with
+    ``rows_per_chain=True`` those have a leading chain dimension. ``compile=True`` passes the graph to ``torch.compile``.
+
+    Attributes: ``sites`` (list of ``Site``), ``dim``, ``rows`` (the plates of the data), ``dtype``, ``device`` and
+    ``evaluations``, the number of gradients of single chains so far.
+
+    Raises ModelError (discrete latents, control flow on values, BatchNorm, randomness besides the sites) and DataError
+    (observed values outside their support, NaN, wrong shapes) when built.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        rows_per_chain: bool = False,
+        compile: bool = False,
+    ) -> None:
+        self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
+        tensors = [a for a in self.args if isinstance(a, Tensor)]
+        floating = [a.dtype for a in tensors if a.is_floating_point()]
+        self.dtype = dtype or (floating[0] if floating else torch.get_default_dtype())
+        self.device = torch.device(device or (tensors[0].device if tensors else "cpu"))
+        self.rows_per_chain, self.compile = rows_per_chain, compile
+        self.evaluations = 0
+        with self._scope(validate=True):
+            self.sites, self.rows = look(self.model, self.args, self.kwargs)
+        self.dim = sum(site.size for site in self.sites)
+        self._graphs: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {}
+
+    def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
+        tensors = rows or self._tensors(self.args)
+        key = (position.shape[0], *(t.shape for t in rows))
+        if key not in self._graphs:
+            self._graphs[key] = self._build(position, tensors)
+        self.evaluations += position.shape[0]
+        return self._graphs[key](position, *tensors)
+
+    def value(self, position: Tensor) -> Tensor:
+        """Log joint ``[…]`` of positions ``[…, dim]``, without gradient."""
+        return self._map(lambda parts: {"": self._log_joint(parts, *self._tensors(self.args))[0]}, position)[""]
+
+    def log_jacobian(self, position: Tensor) -> Tensor:
+        """``Σ log |det ∂T/∂u|`` of positions ``[…, dim]``: log density here minus log density in the sites' space."""
+        data = self._tensors(self.args)
+        return self._map(lambda parts: {"": self._log_joint(parts, *data)[1].log_jacobian}, position)[""]
+
+    def constrain(self, position: Tensor) -> dict[str, Tensor]:
+        """Positions ``[…, dim]`` to site values ``{name: […, *shape]}``."""
+        if all(site.transform for site in self.sites):
+            parts = self._split(position)
+            return {s.name: s.transform(parts[s.name]) for s in self.sites if s.transform}
+        return self._map(lambda parts: self._log_joint(parts, *self._tensors(self.args))[1].reached, position)
+
+    def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Site values ``{name: […, *shape]}`` to positions ``[…, dim]``."""
+        first = self.sites[0]
+        batch = values[first.name].shape[: values[first.name].dim() - len(first.shape)]
+        values = {s.name: values[s.name].to(self.device, self.dtype) for s in self.sites}
+        if all(site.transform for site in self.sites):
+            flat = {s.name: s.transform.inv(values[s.name]) for s in self.sites if s.transform}
+        else:
+            rows = {k: v.reshape(-1, *v.shape[len(batch) :]) for k, v in values.items()}
+            with self._scope():
+                flat = vmap(lambda one: self._run(Constrained(one), self._tensors(self.args)).reached)(rows)
+        return torch.cat([flat[s.name].reshape(*batch, s.size) for s in self.sites], -1)
+
+    # ------------------------------------------------------------------ inside
+
+    def _scope(self, validate: bool = False) -> ExitStack:
+        """Model runs happen in our dtype and device, and (but for the first) without Pyro's validation."""
+        scopes = ExitStack()
+        scopes.enter_context(factory(self.device, self.dtype))
+        scopes.enter_context(pyro.validation_enabled(validate))
+        return scopes
+
+    @staticmethod
+    def _tensors(args: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        return tuple(a for a in args if isinstance(a, Tensor))
+
+    def _split(self, position: Tensor) -> dict[str, Tensor]:
+        pieces = position.split([site.size for site in self.sites], -1)
+        batch = position.shape[:-1]
+        return {s.name: p.reshape(*batch, *s.flat_shape) for s, p in zip(self.sites, pieces, strict=True)}
+
+    def _run(self, messenger: Any, tensors: tuple[Tensor, ...]) -> Any:
+        """Run the model under ``messenger`` with ``tensors`` for its tensor arguments; the trace is left on it."""
+        fresh = iter(tensors)
+        args = tuple(next(fresh) if isinstance(a, Tensor) else a for a in self.args)
+        with messenger:
+            messenger.trace = poutine.trace(self.model).get_trace(*args, **self.kwargs)
+        return messenger
+
+    def _log_joint(self, parts: Mapping[str, Tensor], *tensors: Tensor) -> tuple[Tensor, Unconstrained]:
+        """Scalar log joint of one point, Jacobian included."""
+        run = self._run(Unconstrained(parts), tensors)
+        return run.trace.log_prob_sum() + run.log_jacobian, run
+
+    def _map(self, f: Callable[[Mapping[str, Tensor]], dict[str, Tensor]], position: Tensor) -> dict[str, Tensor]:
+        """``f`` of every position, vectorised in chunks so that memory stays bounded."""
+        batch = position.shape[:-1]
+        with self._scope(), torch.no_grad():
+            out = vmap(f, chunk_size=64)(self._split(position.reshape(-1, self.dim)))
+        return {k: v.reshape(*batch, *v.shape[1:]) for k, v in out.items()}
+
+    def _build(self, position: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, Tensor]]:
+        """Trace the batched value and gradient for this number of chains and these shapes of rows."""
+        one = grad_and_value(lambda parts, *t: self._log_joint(parts, *t)[0])
+        chains, names = position.shape[0], [s.name for s in self.sites]
+        dims = (0, *((0 if self.rows_per_chain else None) for _ in tensors))
+
+        def batched(position: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+            parts = self._split(position)
+            if chains == 1:  # no vmap: the graph of a plain forward and backward pass
+                squeezed = [t[0] for t in tensors] if self.rows_per_chain else tensors
+                grads, value = one({k: v[0] for k, v in parts.items()}, *squeezed)
+                grads, value = {k: g[None] for k, g in grads.items()}, value[None]
+            else:
+                grads, value = vmap(one, in_dims=dims)(parts, *tensors)
+            return value, torch.cat([grads[name].reshape(chains, -1) for name in names], 1)
+
+        with self._scope():
+            return trace(batched, (position, *tensors), compile=self.compile)

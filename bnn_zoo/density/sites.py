@@ -1,0 +1,194 @@
+"""One look at a Pyro model: its latent sites, their supports and shapes, and everything that must be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import pyro
+import torch
+from pyro import distributions as dist
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions.transforms import Transform
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from ..bijections import bijection
+from ..types import DataError, ModelError
+
+
+@dataclass(frozen=True)
+class Site:
+    """A latent site: its shape, its place in the flat position, and the bijection onto its support.
+
+    ``transform`` is None where the support depends on other sites (``Uniform(0, a)``) and must be asked for at each point.
+    """
+
+    name: str
+    shape: torch.Size
+    flat_shape: torch.Size
+    transform: Transform | None
+
+    @property
+    def size(self) -> int:
+        return prod(self.flat_shape)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A plate of an observed site: ``seen`` of ``size`` rows."""
+
+    site: str
+    plate: str
+    seen: int
+    size: int
+
+
+def is_latent(msg: Any) -> bool:
+    return msg["type"] == "sample" and not msg["is_observed"] and not site_is_subsample(msg)
+
+
+def is_data(msg: Any) -> bool:
+    """An observed site that holds data: neither ``pyro.factor`` nor ``pyro.deterministic``."""
+    if msg["type"] != "sample" or not msg["is_observed"]:
+        return False
+    fn = msg["fn"]
+    while isinstance(fn, dist.MaskedDistribution | torch.distributions.Independent):
+        fn = fn.base_dist
+    return not isinstance(fn, dist.Unit | dist.Delta)
+
+
+class Fill(Messenger):
+    """Gives a value to each latent site: from its law, or, where a law cannot be sampled, from its support.
+
+    ``choose(fn)`` returns the value. It also remembers the site that was reached last, for error messages.
+    """
+
+    def __init__(self, choose: Callable[[Any], Tensor]) -> None:
+        super().__init__()
+        self.choose, self.last = choose, "the start of the model"
+
+    def _pyro_sample(self, msg: Any) -> None:
+        self.last = f"site {msg['name']!r}"
+        if is_latent(msg) and not msg["done"]:
+            check_continuous(msg)
+            msg["value"], msg["done"] = self.choose(msg["fn"]), True
+
+
+def uniform_on_support(fn: Any, radius: float = 2.0) -> Tensor:
+    """Uniform(−radius, radius) on the real line, mapped to the support of ``fn``: needs no sampler of the law."""
+    transform = bijection(fn.support)
+    return transform(torch.empty(transform.inverse_shape(fn.shape())).uniform_(-radius, radius))
+
+
+def draw_or_support(fn: Any) -> Tensor:
+    """A draw from the law, or a point of its support for laws that cannot be sampled (``ImproperUniform``)."""
+    try:
+        return fn()
+    except NotImplementedError:
+        return uniform_on_support(fn)
+
+
+def check_continuous(msg: Any) -> None:
+    fn, name = msg["fn"], msg["name"]
+    if fn.support.is_discrete:
+        raise ModelError(
+            f"site {name!r} ({type(fn).__name__}) is latent and discrete, so the log joint has no gradient there: sum it "
+            "out by hand (a mixture's log-sum-exp in pyro.factor), or observe it"
+        )
+    try:
+        bijection(fn.support)
+    except NotImplementedError:
+        raise ModelError(
+            f"site {name!r} ({type(fn).__name__}): no bijection from the real line to its support {fn.support}; "
+            "write it as a function of an unconstrained site"
+        ) from None
+
+
+@contextmanager
+def refuse_batchnorm() -> Iterator[None]:
+    """Raise ModelError if a BatchNorm in training mode runs inside, wherever the model hides it."""
+
+    def hook(module: torch.nn.Module, _: Any) -> None:
+        if isinstance(module, _BatchNorm) and module.training:
+            raise ModelError(
+                f"the model runs {type(module).__name__} in training mode: a row's likelihood then depends on the other "
+                "rows; use nn.GroupNorm or nn.LayerNorm, or call .eval() to freeze its statistics"
+            )
+
+    handle = register_module_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Site], list[Row]]:
+    """Run the model twice and list its latent sites and the plates of its data. Raises ModelError or DataError."""
+    first, second = (_run(model, args, kwargs) for _ in range(2))
+    latents = {n: m for n, m in first.nodes.items() if is_latent(m)}
+    again = {n for n, m in second.nodes.items() if is_latent(m)}
+    if latents.keys() != again:
+        raise ModelError(
+            f"two runs of the model gave different sites ({sorted(latents.keys() ^ again)} in one only): a sampler needs "
+            "a fixed set; replace the branch by torch.where or a mask"
+        )
+    if not latents:
+        raise ModelError("the model has no latent site: there is nothing to infer (is everything given as obs=?)")
+    sites = [_site(name, msg, second.nodes[name]) for name, msg in latents.items()]
+    data = [(name, msg) for name, msg in first.nodes.items() if is_data(msg)]
+    for name, msg in data:
+        _check_observed(name, msg)
+    return sites, [
+        Row(name, f.name, f.size, f.full_size or f.size)
+        for name, msg in data
+        for f in msg["cond_indep_stack"]
+        if f.vectorized
+    ]
+
+
+def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    fill = Fill(draw_or_support)
+    with pyro.validation_enabled(True), refuse_batchnorm(), fill:
+        try:
+            return poutine.trace(model).get_trace(*args, **kwargs)
+        except (ModelError, DataError):
+            raise
+        except (ValueError, RuntimeError, TypeError, IndexError, KeyError) as error:
+            raise ModelError(f"the model fails on these data, at or after {fill.last}: {error}") from error
+
+
+def _site(name: str, msg: Any, other: Any) -> Site:
+    transform, transform2 = bijection(msg["fn"].support), bijection(other["fn"].support)
+    flat_shape = torch.Size(transform.inverse_shape(msg["fn"].shape()))
+    probe = torch.full(flat_shape, 0.3, device=msg["value"].device)
+    fixed = torch.equal(transform(probe), transform2(probe))
+    return Site(name, msg["fn"].shape(), flat_shape, transform if fixed else None)
+
+
+def _check_observed(name: str, msg: Any) -> None:
+    """Observed values must be there, fit the law's shape and lie in its support."""
+    fn, value = msg["fn"], msg["value"]
+    if value.numel() == 0:
+        raise DataError(f"site {name!r} has no observed rows: got shape {tuple(value.shape)}")
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        bad = int((~torch.isfinite(value)).sum())
+        raise DataError(f"site {name!r}: {bad} of {value.numel()} observed values are NaN or infinite; drop or impute")
+    try:
+        fits = torch.broadcast_shapes(fn.shape(), value.shape) == value.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise DataError(f"site {name!r}: expected observed values of shape {tuple(fn.shape())}, got {tuple(value.shape)}")
+    inside = fn.support.check(value)
+    if not bool(inside.all()):
+        raise DataError(
+            f"site {name!r}: {int((~inside).sum())} observed values lie outside the support of {type(fn).__name__}, "
+            f"{fn.support}; they range from {value.min().item():g} to {value.max().item():g}"
+        )

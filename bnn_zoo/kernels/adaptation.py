@@ -1,0 +1,182 @@
+"""Tuning of step size and mass matrix during warm-up, apart from the kernels that use them.
+
+State of both is plain tensors and numbers, so that a run can be written out and taken up again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import log, sqrt
+
+import torch
+from torch import Tensor
+
+from ..types import LogJointFn
+from .hmc import HMCState
+from .integrators import leapfrog
+from .metric import Dense, Diagonal, Metric, kinetic
+
+
+@dataclass
+class DualAveraging:
+    """Step size whose acceptance rate averages to ``target``. Hoffman & Gelman 2014, eq. 6 and section 3.2.1.
+
+    One step size per chain, or, ``pooled``, one for all from their mean acceptance rate.
+    """
+
+    target: float = 0.8
+    pooled: bool = True
+    gamma: float = 0.05
+    t0: float = 10.0
+    kappa: float = 0.75
+    mu: Tensor = field(default_factory=lambda: torch.zeros(1))
+    log_step: Tensor = field(default_factory=lambda: torch.zeros(1))
+    log_average: Tensor = field(default_factory=lambda: torch.zeros(1))
+    h: Tensor = field(default_factory=lambda: torch.zeros(1))
+    count: int = 0
+
+    def restart(self, step_size: Tensor) -> None:
+        """Begin anew, drawn towards 10 × ``step_size [chain]``."""
+        if self.pooled:
+            step_size = step_size.log().mean().exp().expand_as(step_size)
+        self.mu = (10.0 * step_size).log()
+        self.log_step, self.log_average = step_size.log(), step_size.log()
+        self.h, self.count = torch.zeros_like(step_size), 0
+
+    def update(self, acceptance_rate: Tensor) -> None:
+        """Take in the acceptance rates ``[chain]`` of one transition."""
+        if self.pooled:
+            acceptance_rate = acceptance_rate.mean().expand_as(acceptance_rate)
+        self.count += 1
+        t = self.count
+        eta = 1.0 / (t + self.t0)
+        self.h = (1.0 - eta) * self.h + eta * (self.target - acceptance_rate)
+        self.log_step = self.mu - sqrt(t) / self.gamma * self.h
+        weight = t**-self.kappa
+        self.log_average = weight * self.log_step + (1.0 - weight) * self.log_average
+
+    @property
+    def step_size(self) -> Tensor:
+        """The step size to try next, ``[chain]``."""
+        return self.log_step.exp()
+
+    @property
+    def final(self) -> Tensor:
+        """The averaged step size, for after warm-up, ``[chain]``."""
+        return self.log_average.exp()
+
+
+def reasonable_step_size(
+    state: HMCState, log_joint: LogJointFn, metric: Metric, guess: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Per chain, double or halve ``guess [chain]`` until one leapfrog step is accepted with about 0.8.
+
+    Hoffman & Gelman 2014, algorithm 4, with 0.8 in place of 0.5 as in Stan; all chains at once, at most 50 times.
+    """
+    p = metric.sample(generator)
+    energy = kinetic(metric, p) - state.log_joint
+    step, direction = guess.clone(), torch.zeros_like(guess)
+    for _ in range(50):
+        q = (state.position, p, state.log_joint, state.gradient)
+        _, p1, value, _ = leapfrog(log_joint, metric, step.unsqueeze(-1), q)
+        error = torch.nan_to_num(kinetic(metric, p1) - value - energy, nan=torch.inf)
+        wanted = torch.where(-error > log(0.8), 1.0, -1.0).to(step)
+        direction = torch.where(direction == 0, wanted, direction)
+        going = wanted == direction
+        if not bool(going.any()):
+            break
+        step = torch.where(going, step * 2.0**direction, step)
+    return step
+
+
+@dataclass
+class Welford:
+    """Running mean and (co)variance of positions, per chain: numerically stable one-pass update. Welford 1962."""
+
+    dense: bool = False
+    count: int = 0
+    mean: Tensor = field(default_factory=lambda: torch.zeros(0))
+    m2: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    def update(self, position: Tensor) -> None:
+        if self.count == 0:
+            self.mean = torch.zeros_like(position)
+            shape = (*position.shape, position.shape[-1]) if self.dense else position.shape
+            self.m2 = position.new_zeros(shape)
+        self.count += 1
+        delta = position - self.mean
+        self.mean = self.mean + delta / self.count
+        after = position - self.mean
+        self.m2 = self.m2 + (delta.unsqueeze(-1) * after.unsqueeze(-2) if self.dense else delta * after)
+
+
+@dataclass(frozen=True)
+class DiagonalMass:
+    """Mass matrix: the variances of the warm-up draws, each chain around its own mean, averaged over the chains.
+
+    ``pooled=False`` gives each chain its own. Shrunk as in Stan: ``(n v + 5 · 1e-3) / (n + 5)``.
+    """
+
+    pooled: bool = True
+
+    def start(self, position: Tensor) -> Diagonal:
+        return Diagonal(torch.ones_like(position))
+
+    def estimator(self) -> Welford:
+        return Welford()
+
+    def estimate(self, seen: Welford) -> Diagonal:
+        variance = seen.m2 / (seen.count - 1)
+        n = seen.count
+        if self.pooled:
+            n = n * len(variance)
+            variance = variance.mean(0, keepdim=True).expand_as(variance)
+        return Diagonal((n * variance + 5e-3) / (n + 5.0))
+
+
+@dataclass(frozen=True)
+class DenseMass:
+    """As ``DiagonalMass`` with the whole covariance: for up to a few hundred strongly correlated dimensions."""
+
+    pooled: bool = True
+
+    def start(self, position: Tensor) -> Dense:
+        eye = torch.eye(position.shape[-1], dtype=position.dtype, device=position.device)
+        eye = eye.expand(len(position), -1, -1)
+        return Dense(eye, eye)
+
+    def estimator(self) -> Welford:
+        return Welford(dense=True)
+
+    def estimate(self, seen: Welford) -> Dense:
+        covariance = seen.m2 / (seen.count - 1)
+        n = seen.count
+        if self.pooled:
+            n = n * len(covariance)
+            covariance = covariance.mean(0, keepdim=True)
+        eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+        covariance = (n * covariance + 5e-3 * eye) / (n + 5.0)
+        chains = len(seen.mean)
+        cholesky = torch.linalg.cholesky(covariance)
+        return Dense(covariance.expand(chains, -1, -1), cholesky.expand(chains, -1, -1))
+
+
+MassMatrix = DiagonalMass | DenseMass
+
+
+def windows(warmup: int) -> list[int]:
+    """Warm-up steps after which the mass matrix is renewed: an initial 15 %, doubling windows, a final 10 %.
+
+    Stan's schedule (75, then 25, 50, 100, …, last 50 of 1,000), scaled to shorter warm-ups. Below 20 steps: none.
+    """
+    if warmup < 20:
+        return []
+    begin, end = (75, warmup - 50) if warmup >= 150 else (int(0.15 * warmup), warmup - int(0.1 * warmup))
+    ends, size, at = [], 25, begin
+    while at < end:
+        nxt = at + size
+        if nxt + 2 * size > end:  # no room for another, twice as long: this one takes the rest
+            nxt = end
+        ends.append(nxt)
+        at, size = nxt, 2 * size
+    return ends

@@ -1,0 +1,86 @@
+"""Hamiltonian Monte Carlo with a fixed integration time. Duane et al. 1987; Neal 2011."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..types import LogJointFn
+from .integrators import leapfrog
+from .metric import Metric, kinetic
+
+DIVERGENCE = 1000.0
+"""Energy error beyond which a trajectory counts as divergent (as in Stan)."""
+
+
+class HMCState(NamedTuple):
+    """Position ``[chain, dim]``, its log joint ``[chain]`` and gradient ``[chain, dim]``."""
+
+    position: Tensor
+    log_joint: Tensor
+    gradient: Tensor
+
+
+class HMCInfo(NamedTuple):
+    """Per chain, ``[chain]``: what ArviZ calls these names; ``n_steps`` are leapfrog steps."""
+
+    acceptance_rate: Tensor
+    energy: Tensor
+    energy_error: Tensor
+    diverging: Tensor
+    n_steps: Tensor
+
+
+def init(position: Tensor, log_joint: LogJointFn) -> HMCState:
+    value, gradient = log_joint(position)
+    return HMCState(position, value, gradient)
+
+
+def uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform(0, 1) of one number per chain."""
+    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class HMC:
+    """Leapfrog for ``trajectory_length`` (in units of the metric: posterior standard deviations), then Metropolis.
+
+    The number of steps, ``ceil(u · trajectory_length / ε)`` with u uniform on (1 − jitter, 1 + jitter), at most
+    ``max_leapfrogs``, is drawn anew each transition, the same for all chains, so that no chain waits and no period of the
+    posterior is hit in step (Neal 2011, section 5.4.2.1).
+    """
+
+    trajectory_length: float = 2.0
+    max_leapfrogs: int = 256
+    jitter: float = 0.5
+
+    init = staticmethod(init)
+
+    def step(
+        self, state: HMCState, log_joint: LogJointFn, metric: Metric, step_size: Tensor, generator: torch.Generator
+    ) -> tuple[HMCState, HMCInfo]:
+        """One transition of all chains; ``step_size [chain]``."""
+        u = torch.rand((), generator=generator, dtype=step_size.dtype, device=step_size.device)
+        length = self.trajectory_length * (1.0 + self.jitter * (2.0 * float(u) - 1.0))
+        count = min(max(1, ceil(length / float(step_size.mean()))), self.max_leapfrogs)
+        q, value, gradient = state
+        p = metric.sample(generator)
+        energy = kinetic(metric, p) - value
+        phase = leapfrog(log_joint, metric, step_size.unsqueeze(-1), (q, p, value, gradient), count)
+        error = torch.nan_to_num(kinetic(metric, phase[1]) - phase[2] - energy, nan=torch.inf)
+        rate = torch.exp(-error).clamp(max=1.0)
+        accept = uniform(rate, generator) < rate
+        new = HMCState(*(torch.where(_column(accept, b), a, b) for a, b in zip((phase[0], *phase[2:]), state, strict=True)))
+        info = HMCInfo(
+            rate, energy + torch.where(accept, error, 0.0), error, error > DIVERGENCE, torch.full_like(rate, count)
+        )
+        return new, info
+
+
+def _column(mask: Tensor, like: Tensor) -> Tensor:
+    """A ``[chain]`` mask shaped to select whole rows of ``like``."""
+    return mask.reshape(mask.shape + (1,) * (like.dim() - 1))

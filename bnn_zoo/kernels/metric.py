@@ -1,0 +1,57 @@
+"""The Euclidean metric of Hamiltonian samplers: momentum p ~ N(0, M), kinetic energy pᵀ M⁻¹ p / 2. Neal 2011, eq. 5.6.
+
+M⁻¹ is meant to approximate the posterior's covariance. It is kept per chain; chains may share one by expansion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Metric(Protocol):
+    """What integrators and kernels need to know of the mass matrix."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Momenta ``[chain, dim]``."""
+
+    def velocity(self, p: Tensor) -> Tensor:
+        """``M⁻¹ p``, ``[chain, dim]``."""
+
+
+def kinetic(metric: Metric, p: Tensor) -> Tensor:
+    """Kinetic energy ``[chain]``."""
+    return 0.5 * (p * metric.velocity(p)).sum(-1)
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """``M⁻¹ = diag(variance)``, variance ``[chain, dim]``."""
+
+    variance: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        v = self.variance
+        return torch.randn(v.shape, generator=generator, dtype=v.dtype, device=v.device) * v.rsqrt()
+
+    def velocity(self, p: Tensor) -> Tensor:
+        return self.variance * p
+
+
+@dataclass(frozen=True)
+class Dense:
+    """``M⁻¹ = covariance``, ``[chain, dim, dim]``, with its lower Cholesky factor."""
+
+    covariance: Tensor
+    cholesky: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        L = self.cholesky
+        z = torch.randn(L.shape[:-1], generator=generator, dtype=L.dtype, device=L.device)
+        return torch.linalg.solve_triangular(L.mT, z.unsqueeze(-1), upper=True).squeeze(-1)  # p = L⁻ᵀ z
+
+    def velocity(self, p: Tensor) -> Tensor:
+        return (self.covariance @ p.unsqueeze(-1)).squeeze(-1)

@@ -1,0 +1,158 @@
+"""The no-U-turn sampler, all chains in lockstep. Hoffman & Gelman 2014; multinomial form: Betancourt 2017, appendix A.
+
+A transition doubles a trajectory until it turns back, diverges or is ``2^max_tree_depth`` steps long. A doubling of
+depth j is a run of 2^j leapfrog steps in one direction. Whether one of its subtrees turns is seen without recursion: at
+an odd leaf i, the subtrees that end there start at leaves i − 2^k + 1 for k = 1 … (trailing ones of i), and the first
+leaves of the subtrees still open form a stack. All chains are at the same leaf, so the stack is a Python list; chains
+that have finished are masked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..types import LogJointFn
+from .hmc import DIVERGENCE, HMCState, _column, init, uniform
+from .integrators import Phase, leapfrog
+from .metric import Metric, kinetic
+
+
+class NUTSInfo(NamedTuple):
+    """Per chain, ``[chain]``, under ArviZ's names; ``acceptance_rate`` is averaged over the trajectory."""
+
+    acceptance_rate: Tensor
+    energy: Tensor
+    energy_error: Tensor
+    diverging: Tensor
+    n_steps: Tensor
+    tree_depth: Tensor
+    reached_max_treedepth: Tensor
+
+
+class Tree(NamedTuple):
+    """A stretch of trajectory: proposal, log of its summed weights exp(H₀ − H), sum of momenta, who may still grow."""
+
+    proposal: HMCState
+    energy_error: Tensor
+    log_weight: Tensor
+    p_sum: Tensor
+    growing: Tensor
+    diverging: Tensor
+    rate_sum: Tensor
+    n_steps: Tensor
+
+
+def _turning(v_first: Tensor, v_last: Tensor, p_first: Tensor, p_last: Tensor, p_sum: Tensor) -> Tensor:
+    """Generalised U-turn: an end's velocity points back along the summed momentum ρ. Betancourt 2017, appendix A.4.2.
+
+    The ends count half in ρ, which makes it a trapezoid rule for the displacement and keeps the check from missing a
+    turn between two subtrees.
+    """
+    rho = p_sum - 0.5 * (p_first + p_last)
+    return ((v_first * rho).sum(-1) <= 0) | ((v_last * rho).sum(-1) <= 0)
+
+
+def _pick(mask: Tensor, new: HMCState, old: HMCState) -> HMCState:
+    return HMCState(*(torch.where(_column(mask, b), a, b) for a, b in zip(new, old, strict=True)))
+
+
+def _trailing_ones(i: int) -> int:
+    return (~i & (i + 1)).bit_length() - 1
+
+
+@dataclass(frozen=True)
+class NUTS:
+    """Multinomial NUTS with biased progressive sampling; trees of at most ``2^max_tree_depth`` leapfrog steps."""
+
+    max_tree_depth: int = 10
+
+    init = staticmethod(init)
+
+    def step(
+        self, state: HMCState, log_joint: LogJointFn, metric: Metric, step_size: Tensor, generator: torch.Generator
+    ) -> tuple[HMCState, NUTSInfo]:
+        """One transition of all chains; ``step_size [chain]``."""
+        p = metric.sample(generator)
+        energy = kinetic(metric, p) - state.log_joint
+        left = right = (state.position, p, state.log_joint, state.gradient)
+        zero, no = torch.zeros_like(energy), torch.zeros_like(energy, dtype=torch.bool)
+        tree = Tree(state, zero, zero, p, ~no, no, zero, zero)
+        depth = torch.zeros_like(energy)
+        for j in range(self.max_tree_depth):
+            forward = uniform(energy, generator) < 0.5
+            ends = tuple(torch.where(_column(forward, a), a, b) for a, b in zip(right, left, strict=True))
+            step = torch.where(forward, step_size, -step_size).unsqueeze(-1)
+            last, new = self._double(j, log_joint, metric, step, ends, tree.growing, energy, generator)  # type: ignore[arg-type]
+            depth += tree.growing
+            whole = new.growing  # neither turned nor diverged inside
+            left = tuple(torch.where(_column(whole & ~forward, a), a, b) for a, b in zip(last, left, strict=True))
+            right = tuple(torch.where(_column(whole & forward, a), a, b) for a, b in zip(last, right, strict=True))
+            p_sum = torch.where(whole.unsqueeze(-1), tree.p_sum + new.p_sum, tree.p_sum)
+            take = whole & (uniform(energy, generator).log() < new.log_weight - tree.log_weight)
+            turned = _turning(metric.velocity(left[1]), metric.velocity(right[1]), left[1], right[1], p_sum)
+            tree = Tree(
+                _pick(take, new.proposal, tree.proposal),
+                torch.where(take, new.energy_error, tree.energy_error),
+                torch.where(whole, torch.logaddexp(tree.log_weight, new.log_weight), tree.log_weight),
+                p_sum,
+                whole & ~turned,
+                tree.diverging | new.diverging,
+                tree.rate_sum + new.rate_sum,
+                tree.n_steps + new.n_steps,
+            )
+            if not bool(tree.growing.any()):
+                break
+        info = NUTSInfo(
+            tree.rate_sum / tree.n_steps.clamp(min=1),
+            energy + tree.energy_error,
+            tree.energy_error,
+            tree.diverging,
+            tree.n_steps,
+            depth,
+            tree.growing,
+        )
+        return tree.proposal, info
+
+    @staticmethod
+    def _double(
+        j: int,
+        log_joint: LogJointFn,
+        metric: Metric,
+        step: Tensor,
+        phase: Phase,
+        growing: Tensor,
+        energy: Tensor,
+        generator: torch.Generator,
+    ) -> tuple[Phase, Tree]:
+        """2^j leapfrog steps from ``phase``; returns the last point of each chain and the subtree."""
+        diverging, rate_sum, n_steps = torch.zeros_like(growing), torch.zeros_like(energy), torch.zeros_like(energy)
+        proposal, error = HMCState(phase[0], phase[2], phase[3]), torch.zeros_like(energy)
+        log_weight, p_sum = torch.full_like(energy, -torch.inf), torch.zeros_like(phase[1])
+        stack: list[tuple[Tensor, Tensor, Tensor]] = []  # (p, velocity, p_sum before it) of open subtrees' first leaves
+        for i in range(2**j):
+            phase = leapfrog(log_joint, metric, step, phase)
+            q, p, value, gradient = phase
+            v = metric.velocity(p)
+            delta = torch.nan_to_num(0.5 * (p * v).sum(-1) - value - energy, nan=torch.inf, posinf=torch.inf)
+            n_steps = n_steps + growing
+            rate_sum = rate_sum + torch.where(growing, torch.exp(-delta).clamp(max=1.0), 0.0)
+            diverging = diverging | (growing & (delta > DIVERGENCE))
+            log_weight = torch.logaddexp(log_weight, -delta)
+            take = growing & (uniform(energy, generator).log() < -delta - log_weight)
+            proposal, error = _pick(take, HMCState(q, value, gradient), proposal), torch.where(take, delta, error)
+            before, p_sum = p_sum, p_sum + p
+            growing = growing & ~diverging
+            if i % 2 == 0:
+                stack.append((p, v, before))
+            else:
+                ones = _trailing_ones(i)
+                for p0, v0, before0 in stack[-ones:]:
+                    growing = growing & ~_turning(v0, v, p0, p, p_sum - before0)
+                del stack[len(stack) - ones + 1 :]
+            if not bool(growing.any()):
+                break
+        return phase, Tree(proposal, error, log_weight, p_sum, growing, diverging, rate_sum, n_steps)

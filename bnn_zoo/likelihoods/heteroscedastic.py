@@ -1,0 +1,27 @@
+"""Gaussian noise whose size the network predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ._output import need, normal
+
+
+@dataclass(frozen=True)
+class HeteroscedasticGaussian:
+    """``y ~ N(f_mean, s²)``, ``s = floor + softplus(f_scale)``: a mean-and-sd head. Nix & Weigend 1994.
+
+    The network gives ``[n, 2k]``: k means, then k raw scales; y is ``[n]`` for k = 1, else ``[n, k]``. ``floor``
+    (in y's units) keeps the noise from collapsing on a row that the network fits exactly.
+    """
+
+    floor: float = 1e-3
+
+    def __call__(self, f: Tensor) -> Any:
+        need("HeteroscedasticGaussian", f, f.shape[-1] % 2 == 0, "two outputs (mean, raw scale) a target column")
+        mean, raw = f.chunk(2, dim=-1)
+        return normal(mean, self.floor + softplus(raw))
