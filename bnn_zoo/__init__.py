@@ -1,8 +1,14 @@
 """bnn_zoo: Bayesian neural networks as plain Pyro models, any backend, ArviZ out."""
 
-from . import likelihoods, nets, priors, schedules
+from . import diagnostics, likelihoods, metrics, nets, plots, priors, schedules
 from .backends import HMC, NUTS, SGLD, DenseMass, DiagonalMass, MeanField
 from .bnn import BNN
+from .density import LogJoint
+from .export import compare, load
+from .fit import fit
+from .posterior import Posterior
+from .predict import Prediction
+from .types import DataError, Draws, ModelError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -10,11 +16,23 @@ __all__ = [
     "HMC",
     "NUTS",
     "SGLD",
+    "DataError",
     "DenseMass",
     "DiagonalMass",
+    "Draws",
+    "LogJoint",
     "MeanField",
+    "ModelError",
+    "Posterior",
+    "Prediction",
+    "compare",
+    "diagnostics",
+    "fit",
     "likelihoods",
+    "load",
+    "metrics",
     "nets",
+    "plots",
     "priors",
     "schedules",
 ]

@@ -38,7 +38,7 @@ def imported(path: Path):
             yield from (f"{stem}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path, room", modules())
+@pytest.mark.parametrize("path, room", list(modules()))
 def test_imports_go_down(path, room):
     assert room in FLOOR, f"{room} has no floor: add it to the table here and in docs/architecture.md"
     names = set(imported(path))

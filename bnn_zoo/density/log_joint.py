@@ -71,7 +71,10 @@ class LogJoint:
         if key not in self._graphs:
             self._graphs[key] = self._build(position, tensors)
         self.evaluations += position.shape[0]
-        return self._graphs[key](position, *tensors)
+        try:
+            return self._graphs[key](position, *tensors)
+        except torch.linalg.LinAlgError:
+            return self._one_by_one(position, rows)
 
     def value(self, position: Tensor) -> Tensor:
         """Log joint ``[…]`` of positions ``[…, dim]``, without gradient."""
@@ -104,6 +107,15 @@ class LogJoint:
 
     # ------------------------------------------------------------------ inside
 
+    def _one_by_one(self, position: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """A matrix of some chain is not positive definite there: NaN for that chain, which samplers reject."""
+        if position.shape[0] == 1:
+            return position.new_full((1,), torch.nan), torch.zeros_like(position)
+        singles = [tuple(r[c : c + 1] for r in rows) if self.rows_per_chain else rows for c in range(position.shape[0])]
+        self.evaluations -= position.shape[0]
+        values, gradients = zip(*(self(position[c : c + 1], *single) for c, single in enumerate(singles)), strict=True)
+        return torch.cat(values), torch.cat(gradients)
+
     def _scope(self, validate: bool = False) -> ExitStack:
         """Model runs happen in our dtype and device, and (but for the first) without Pyro's validation."""
         scopes = ExitStack()
@@ -118,7 +130,7 @@ class LogJoint:
     def _split(self, position: Tensor) -> dict[str, Tensor]:
         pieces = position.split([site.size for site in self.sites], -1)
         batch = position.shape[:-1]
-        return {s.name: p.reshape(*batch, *s.flat_shape) for s, p in zip(self.sites, pieces, strict=True)}
+        return {s.name: p.reshape((*batch, *s.flat_shape)) for s, p in zip(self.sites, pieces, strict=True)}
 
     def _run(self, messenger: Any, tensors: tuple[Tensor, ...]) -> Any:
         """Run the model under ``messenger`` with ``tensors`` for its tensor arguments; the trace is left on it."""

@@ -32,21 +32,31 @@ class Unconstrained(Messenger):
             msg["done"] = True
 
 
-class Constrained(Messenger):
-    """Runs a model at given site values and collects their unconstrained counterparts."""
+class Hold(Messenger):
+    """Runs a model with latent sites held at given values. Unlike ``poutine.condition``, they do not become observed."""
 
     trace: Any
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and is_latent(msg) and not msg["done"]:
+            msg["value"], msg["done"] = self.values[msg["name"]], True
+
+
+class Constrained(Hold):
+    """Holds the sites and collects their unconstrained counterparts."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__(values)
         self.reached: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
         if is_latent(msg) and not msg["done"]:
-            value = self.values[msg["name"]]
-            self.reached[msg["name"]] = bijection(msg["fn"].support).inv(value)
-            msg["value"], msg["done"] = value, True
+            super()._pyro_sample(msg)
+            self.reached[msg["name"]] = bijection(msg["fn"].support).inv(msg["value"])
 
 
 class Progress(Messenger):

@@ -1,0 +1,44 @@
+"""Run a backend, wrap what it returns; nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from .data import tensors
+from .posterior import Posterior
+from .types import Backend, Model
+
+
+def fit(
+    model: Model,
+    data: Any,
+    backend: Backend,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> Posterior:
+    """Infer the latent sites of ``model`` from ``data`` with ``backend``.
+
+    model
+        a ``BNN`` or any other Pyro model.
+    data
+        the tuple of the model's positional arguments, such as ``(x, y)``, as tensors or numpy arrays; for SGLD and
+        MeanField with ``batch_size`` also any torch Dataset of such tuples.
+    backend
+        settings with a ``run`` method: ``NUTS(chains=4)``, ``HMC()``, ``MeanField()``, ``SGLD()``, or your own.
+    seed, device, progress
+        same seed and machine, same draws; "cuda" or "cpu", by default where the data are; a progress bar.
+
+    The caller's random state, Pyro parameter store and net are left as they were. Ctrl-C returns the draws made so far.
+    Raises DataError and ModelError, which say what was expected, before any work starts.
+    """
+    if isinstance(backend, type) or not isinstance(backend, Backend):
+        raise TypeError(f"fit needs a backend with its settings, such as NUTS(chains=4); got {backend!r}")
+    if not callable(model):
+        raise TypeError(f"fit needs a Pyro model, something to call, got {type(model).__name__}")
+    draws = backend.run(model, data, seed=seed, device=device, progress=progress)
+    return Posterior(model, data if isinstance(data, Dataset) else tensors(data), draws)

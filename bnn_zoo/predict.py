@@ -1,0 +1,291 @@
+"""Running a model at posterior draws: predictions and pointwise log likelihoods, vectorised over draws.
+
+A pass runs the Pyro model with its latent sites held at a draw and catches the law of y, so a likelihood's own unknowns
+(a noise scale) enter with their drawn values. Passes are batched over draws with ``vmap``, and the laws of a batch come
+out as one batched distribution; sampling, moments and log densities are then plain calls on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import pyro
+import torch
+from pyro import distributions as dist
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.func import vmap
+
+from ._scope import factory, seeded
+from .bnn import BNN
+from .density import Hold, is_data
+from .types import Model, ModelError
+
+POINTS = 16_384
+"""Draws × rows in one vectorised pass: bounds the memory of activations."""
+ROWS = 1_024
+"""Rows of a BNN in one pass."""
+
+
+class Catch(Hold):
+    """Holds the latent sites and catches the laws of all others: of observed data with their values, and of open sites.
+
+    Open sites (y, where none was given) are not sampled: they get a placeholder.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__(values)
+        self.data: dict[str, Any] = {}
+        self.observed: dict[str, Tensor] = {}
+        self.open: dict[str, Any] = {}
+        self.fixed: dict[str, Tensor] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        super()._pyro_sample(msg)
+        name, fn = msg["name"], msg["fn"]
+        if site_is_subsample(msg) or name in self.values:
+            return
+        if is_data(msg):
+            self.data[name], self.observed[name] = fn, msg["value"]
+        elif not msg["is_observed"]:
+            self.open[name] = fn
+            msg["value"], msg["done"] = fn.mean.new_zeros(fn.shape()), True
+        elif isinstance(_base(fn), dist.Delta):
+            self.fixed[name] = msg["value"]
+
+
+def _base(law: Any) -> Any:
+    while isinstance(law, torch.distributions.Independent | dist.MaskedDistribution):
+        law = law.base_dist
+    return law
+
+
+def _parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor]], Any]]:
+    """A law's tensors, and how to make it again from them, with leading batch axes or without."""
+    if isinstance(law, torch.distributions.Independent):
+        tensors, rebuild = _parameters(law.base_dist)
+        return tensors, lambda t: rebuild(t).to_event(law.reinterpreted_batch_ndims)
+    names = set(law.arg_constraints)
+    for chosen, others in (("logits", {"probs"}), ("scale_tril", {"covariance_matrix", "precision_matrix"})):
+        if chosen in names:
+            names -= others
+    if not names:
+        raise NotImplementedError(f"{type(law).__name__} has no parameters to batch")
+    return {name: getattr(law, name) for name in sorted(names)}, lambda t: type(law)(**t)
+
+
+def laws(
+    model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any], which: str
+) -> Iterator[dict[str, tuple[Any, Any]]]:
+    """Laws of the model's ``which`` sites ("data" or "open") in chunks of draws: ``{site: (law [chunk, …], observed)}``.
+
+    ``sites`` are ``[draw, *shape]``. A model or a law that cannot be batched goes draw by draw, in chunks of one.
+    """
+    device, dtype = _place(args, sites)
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    count = len(next(iter(sites.values())))
+    chunk = max(1, POINTS // max([len(t) for t in tensors if t.dim()], default=1))
+    kept: dict[str, Any] = {}
+
+    def run(values: Mapping[str, Tensor]) -> Catch:
+        with Catch(values) as catch:
+            model(*args, **kwargs)
+        return catch
+
+    def parameters(values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        catch, out = run(values), {}
+        for name, law in getattr(catch, which).items():
+            out[name], kept[name] = _parameters(law)
+        kept["observed"] = catch.observed
+        return out
+
+    for at in range(0, count, chunk):
+        some = {name: value[at : at + chunk].to(device) for name, value in sites.items()}
+        with _quiet(device, dtype):
+            try:
+                stacked = vmap(parameters)(some)
+                made = {n: (kept[n](t), kept["observed"].get(n)) for n, t in stacked.items()}
+            except (RuntimeError, NotImplementedError):
+                made = {}
+            if made:
+                yield made
+                continue
+            for i in range(len(next(iter(some.values())))):
+                catch = run({name: value[i] for name, value in some.items()})
+                yield {
+                    n: (law.expand((1, *law.batch_shape)), catch.observed.get(n)) for n, law in getattr(catch, which).items()
+                }
+
+
+def _place(args: tuple[Any, ...], sites: Mapping[str, Tensor]) -> tuple[torch.device, torch.dtype]:
+    device = next((a.device for a in args if isinstance(a, Tensor)), torch.device("cpu"))
+    return device, next(iter(sites.values())).dtype
+
+
+def _quiet(device: torch.device, dtype: torch.dtype) -> ExitStack:
+    stack = ExitStack()
+    stack.enter_context(torch.no_grad())
+    stack.enter_context(factory(device, dtype))
+    stack.enter_context(pyro.validation_enabled(False))
+    return stack
+
+
+Read = Callable[[Any, Any], dict[str, Tensor]]
+
+
+def replay(
+    model: Model,
+    sites: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    read: Read,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    which: str = "data",
+    seed: int = 0,
+) -> dict[str, dict[str, Tensor]]:
+    """``read(law, observed)`` of every site at every draw: ``{site: {name: [chain, draw, …]}}``, on the CPU.
+
+    ``sites`` are ``[chain, draw, *shape]``; random draws inside depend on ``seed`` alone. A BNN's rows are independent, so
+    many of them go through in blocks of ``ROWS``; other models run whole.
+    """
+    batch = next(iter(sites.values())).shape[:2]
+    flat = {name: value.reshape(prod(batch), *value.shape[2:]) for name, value in sites.items()}
+    by_rows = isinstance(model, BNN) and len(args[0]) > ROWS
+    blocks = [tuple(a[at : at + ROWS] for a in args) for at in range(0, len(args[0]), ROWS)] if by_rows else [args]
+    parts: list[dict[str, dict[str, Tensor]]] = []
+    with seeded(seed, _place(args, sites)[0]), torch.no_grad():
+        for block in blocks:
+            chunks = [
+                {site: {k: v.cpu() for k, v in read(*pair).items()} for site, pair in made.items()}
+                for made in laws(model, flat, block, kwargs or {}, which)
+            ]
+            parts.append(_cat(chunks, 0))
+    whole = _cat(parts, 1)
+    return {s: {k: v.reshape(*batch, *v.shape[1:]) for k, v in values.items()} for s, values in whole.items()}
+
+
+def _cat(parts: list[dict[str, dict[str, Tensor]]], dim: int) -> dict[str, dict[str, Tensor]]:
+    return (
+        parts[0]
+        if len(parts) == 1
+        else {s: {k: torch.cat([p[s][k] for p in parts], dim) for k in parts[0][s]} for s in parts[0]}
+    )
+
+
+def moments(law: Any) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a law of y; for classes those of the indicator of each class, ``[…, classes]``."""
+    base = _base(law)
+    if isinstance(base, torch.distributions.Categorical | torch.distributions.OneHotCategorical):
+        return base.probs, base.probs * (1.0 - base.probs)
+    return law.mean, law.variance
+
+
+def log_likelihood(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
+    """Pointwise log likelihood of every observed site: ``{site: [chain, draw, *batch]}``, in nats, unscaled by plates."""
+    out = replay(model, sites, args, lambda law, y: {"": law.log_prob(y)})
+    return {site: values[""] for site, values in out.items()}
+
+
+def posterior_predictive(
+    model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], seed: int = 0
+) -> dict[str, Tensor]:
+    """New data at every draw, for the observed sites of ``model(*args)``: ``{site: [chain, draw, *shape]}``."""
+    out = replay(model, sites, args, lambda law, y: {"": law.sample()}, seed=seed)
+    return {site: values[""] for site, values in out.items()}
+
+
+def deterministics(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
+    """Values of ``pyro.deterministic`` sites at every draw: ``{site: [chain, draw, *shape]}``; a BNN has none."""
+    batch = next(iter(sites.values())).shape[:2]
+    device, dtype = _place(args, sites)
+
+    def run(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with Catch(values) as catch:
+            model(*args)
+        return catch.fixed
+
+    with _quiet(device, dtype):
+        if not run({name: value[0, 0].to(device) for name, value in sites.items()}):
+            return {}
+        out = vmap(run, chunk_size=64)({n: v.reshape(prod(batch), *v.shape[2:]).to(device) for n, v in sites.items()})
+    return {name: value.reshape(*batch, *value.shape[1:]).cpu() for name, value in out.items()}
+
+
+@dataclass
+class Prediction:
+    """The posterior predictive law of y at new rows, as a mixture over draws.
+
+    draws
+        ``[chain, draw, n, …]``: one y drawn from the model at each posterior draw.
+    f
+        ``[chain, draw, n, …]``: the model's mean of y at each draw (for classes the probabilities, ``[…, n, classes]``);
+        what function-space diagnostics look at.
+    mean, sd
+        ``[n, …]`` of the mixture; ``sd² = epistemic² + aleatoric²`` (law of total variance), all in y's units. For classes
+        mean is the predictive probability and the sds are those of each class's indicator.
+    epistemic
+        sd of f over draws: what more data would reduce.
+    aleatoric
+        root of the mean noise variance: what more data would not.
+    """
+
+    model: Model
+    sites: Mapping[str, Tensor] = field(repr=False)
+    args: tuple[Any, ...] = field(repr=False)
+    draws: Tensor = field(repr=False)
+    f: Tensor = field(repr=False)
+    variances: Tensor = field(repr=False)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        return self.f.double().mean((0, 1)).to(self.f.dtype)
+
+    @cached_property
+    def epistemic(self) -> Tensor:
+        return self.f.double().var((0, 1), correction=0).sqrt().to(self.f.dtype)
+
+    @cached_property
+    def aleatoric(self) -> Tensor:
+        return self.variances.double().mean((0, 1)).sqrt().to(self.f.dtype)
+
+    @cached_property
+    def sd(self) -> Tensor:
+        return (self.epistemic**2 + self.aleatoric**2).sqrt()
+
+    def log_likelihood(self, y: Any) -> Tensor:
+        """Log likelihood of the rows ``y [n, …]`` at each draw: ``[chain, draw, n]``, nats."""
+        y, expected = torch.as_tensor(y), self.draws.shape[2:]
+        if y.shape != expected:
+            raise ValueError(f"log_likelihood expects y of shape {tuple(expected)}, as predicted; got {tuple(y.shape)}")
+        device = _place(self.args, self.sites)[0]
+        found = log_likelihood(self.model, self.sites, (*self.args, y.to(device)))
+        return next(iter(found.values()))
+
+    def log_prob(self, y: Any) -> Tensor:
+        """Log density of the mixture at ``y``: ``log mean_draws p(y_i | draw)``, ``[n]``, nats. Never moment-matched."""
+        each = self.log_likelihood(y).double().flatten(0, 1)
+        return torch.logsumexp(each, 0) - torch.tensor(float(len(each))).log()
+
+
+def predict(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], seed: int = 0) -> Prediction:
+    """Prediction of the one site that ``model(*args)`` leaves open when the latent sites are held at the draws.
+
+    Raises ModelError where that is not exactly one site: give the model's inputs, and leave out y.
+    """
+
+    def read(law: Any, _: Any) -> dict[str, Tensor]:
+        mean, variance = moments(law)
+        return {"draws": law.sample(), "f": mean, "variances": variance}
+
+    out = replay(model, sites, args, read, which="open", seed=seed)
+    if len(out) != 1:
+        raise ModelError(
+            f"predict needs a model that leaves one site open without y, but at these arguments it leaves {list(out)}: pass "
+            "the inputs only, and write y=None in the model's signature"
+        )
+    return Prediction(model, sites, args, **next(iter(out.values())))

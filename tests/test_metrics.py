@@ -1,0 +1,184 @@
+"""Metrics against numbers worked by hand, closed forms and the libraries that they call."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from bnn_zoo import metrics
+
+THREE = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
+LABELS = np.array([0, 1, 1, 2])
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_rmse():
+    assert metrics.rmse([1.0, 2.0, 3.0], torch.tensor([1.0, 2.0, 6.0])) == pytest.approx(math.sqrt(3))
+    assert metrics.rmse(np.zeros((2, 2)), np.full((2, 2), 2.0)) == 2.0
+
+
+def test_lppd_is_the_mixture():
+    """Two draws of unit variance at -3 and 3, y = 0: the moment-matched Gaussian N(0, 10) would say something else."""
+    log_likelihood = norm.logpdf(0, [[-3.0], [3.0]], 1)
+    assert metrics.lppd(log_likelihood) == pytest.approx(norm.logpdf(3))
+    assert abs(metrics.lppd(log_likelihood) - norm.logpdf(0, 0, math.sqrt(10))) > 3
+    assert metrics.nll(log_likelihood) == -metrics.lppd(log_likelihood)
+
+
+def test_lppd_over_chains_and_draws(rng):
+    values = rng.normal(-1000, 5, (4, 50, 7))
+    expected = (logsumexp(values, axis=(0, 1)) - math.log(200)).mean()
+    assert metrics.lppd(values) == pytest.approx(expected, rel=1e-12)
+    assert metrics.lppd(torch.tensor(values).flatten(0, 1)) == pytest.approx(expected, rel=1e-12)
+    assert metrics.lppd(values[0, 0]) == pytest.approx(values[0, 0].mean())  # no sample axis: one draw
+    assert metrics.lppd([[-math.inf], [0.0]]) == pytest.approx(-math.log(2))
+    assert metrics.lppd([[-math.inf], [-math.inf]]) == -math.inf
+
+
+def test_crps_by_hand():
+    """Draws 0 and 2, y = 1: E|X - y| = 1, E|X - X'|/2 = 1/2. One draw: the absolute error."""
+    assert metrics.crps([[0.0], [2.0]], [1.0]) == pytest.approx(0.5)
+    assert metrics.crps([[3.0, 5.0]], [1.0, 5.5]) == pytest.approx((2 + 0.5) / 2)
+
+
+def test_crps_of_a_gaussian():
+    """Many draws of N(mu, s): s (z (2 Phi(z) - 1) + 2 phi(z) - 1/sqrt(pi)) with z = (y - mu)/s."""
+    mu, s, y = np.array([0.0, 1.0]), np.array([1.0, 3.0]), np.array([0.5, -2.0])
+    draws = mu + s * norm.ppf((np.arange(20_000).reshape(4, 5_000, 1) + 0.5) / 20_000)
+    z = (y - mu) / s
+    closed = s * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / math.sqrt(math.pi))
+    assert metrics.crps(draws, y) == pytest.approx(closed.mean(), rel=1e-4)
+    assert metrics.crps(draws[..., None], y[:, None]) == pytest.approx(closed.mean(), rel=1e-4)
+
+
+def test_coverage_by_hand():
+    draws = np.tile(np.arange(101.0)[:, None], 4)  # the central 90 % interval is [5, 95]
+    assert metrics.coverage(draws, [4.9, 5.0, 95.0, 50.0], prob=0.9) == 0.75
+    assert metrics.coverage_curve(draws, [4.9, 5.0, 95.0, 50.0], [0.1, 0.9]).tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("width, low, high", [(1.0, 0, 0.03), (0.3, 0.25, 0.5), (3.0, 0.2, 0.5)])
+def test_calibration_error_sees_the_width(width, low, high, rng):
+    y = rng.normal(size=2000)
+    draws = width * norm.ppf((np.arange(400) + 0.5) / 400)[:, None].repeat(2000, 1)
+    assert low <= metrics.calibration_error(draws.reshape(4, 100, 2000), y) <= high
+    curve = metrics.coverage_curve(draws, y)
+    np.testing.assert_allclose(curve, 2 * norm.cdf(width * norm.ppf((1 + np.array(metrics.LEVELS)) / 2)) - 1, atol=0.04)
+
+
+def test_accuracy_and_brier_by_hand():
+    assert metrics.accuracy(THREE, LABELS) == 0.75
+    rows = [0.09 + 0.04 + 0.01, 0.01 + 0.16 + 0.09, 0.25 + 0.49 + 0.04, 0.04 + 0.04 + 0.16]
+    assert metrics.brier(THREE, torch.tensor(LABELS)) == pytest.approx(np.mean(rows))
+
+
+def test_binary_probabilities_are_two_classes():
+    p, y = np.array([0.9, 0.2, 0.4]), np.array([1.0, 0.0, 1.0])
+    both = np.stack([1 - p, p], 1)
+    for metric in (metrics.accuracy, metrics.brier, metrics.ece):
+        assert metric(p, y) == metric(both, y.astype(int))
+    assert metrics.accuracy(p, y) == pytest.approx(2 / 3)
+    assert metrics.brier(p, y) == pytest.approx(2 * np.mean((p - y) ** 2))  # twice the one-class convention
+
+
+def test_ece_by_hand():
+    """Confidences .6 .8 .9 and .3, .4 in two bins, hits 1 0 1 and 0 1: 3/5 |.7667 - .6667| + 2/5 |.35 - .5|."""
+    probs = [[0.6, 0.2, 0.2, 0], [0.8, 0.2, 0, 0], [0.9, 0.1, 0, 0], [0.3, 0.25, 0.25, 0.2], [0.4, 0.2, 0.2, 0.2]]
+    y = [0, 1, 0, 1, 0]
+    assert metrics.ece(probs, y, bins=2) == pytest.approx(0.6 * 0.1 + 0.4 * 0.15, rel=1e-5)
+    confidence, accuracy, count = metrics.reliability_curve(probs, y, bins=2)
+    np.testing.assert_allclose(confidence, [0.35, 2.3 / 3], rtol=1e-6)
+    np.testing.assert_allclose(accuracy, [0.5, 2 / 3])
+    assert count.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 5.0, 2000.0])
+def test_ece_is_the_gap_of_the_reliability_curve(sharpness, rng):
+    """Also where the confidence is exactly 1, as of a saturated softmax, or exactly on an edge."""
+    probs = torch.tensor(sharpness * rng.normal(size=(500, 4))).softmax(-1).numpy()
+    probs[:4] = [[0.2, 0.8, 0, 0], [0.4, 0.6, 0, 0], [1, 0, 0, 0], [0.25] * 4]
+    y = rng.integers(4, size=500)
+    confidence, accuracy, count = metrics.reliability_curve(probs, y)
+    gap = np.nansum(count / 500 * np.abs(confidence - accuracy))
+    assert count.sum() == 500 and np.isnan(confidence[count == 0]).all()
+    assert metrics.ece(probs, y) == pytest.approx(gap, rel=1e-5)
+
+
+def test_calibrated_classes_have_no_calibration_error(rng):
+    p = rng.uniform(size=20_000)
+    y = (rng.uniform(size=20_000) < p).astype(int)
+    assert metrics.ece(p, y) < 0.02 < 0.15 < metrics.ece(np.clip(p, 0.02, 0.98).round(), y)
+
+
+def test_auroc():
+    assert metrics.auroc([0.0, 1.0], torch.tensor([2.0, 3.0])) == 1.0
+    assert metrics.auroc([2.0, 3.0], [0.0, 1.0]) == 0.0
+    assert metrics.auroc([1.0, 2.0], [2.0, 3.0, 0.0]) == pytest.approx((1 + 2 + 0 + 0.5) / 6)  # of six pairs, one tied
+    assert isinstance(metrics.auroc([1.0], [1.0]), float)
+
+
+def test_entropy_and_mutual_information_by_hand():
+    assert metrics.predictive_entropy([[0.5, 0.5], [1.0, 0.0]]) == pytest.approx([math.log(2), 0])
+    assert metrics.predictive_entropy([0.5, 1.0]) == pytest.approx([math.log(2), 0])
+    sure_but_split = np.array([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]])  # two draws, two rows
+    assert metrics.mutual_information(sure_but_split) == pytest.approx([math.log(2), 0])
+    assert metrics.mutual_information(torch.tensor(sure_but_split)[None]) == pytest.approx([math.log(2), 0])
+
+
+def test_numbers_are_floats_whatever_comes_in(rng):
+    draws, y = rng.normal(size=(2, 30, 5)), rng.normal(size=5)
+    for metric in (metrics.crps, metrics.coverage, metrics.calibration_error):
+        torch_draws = torch.tensor(draws, requires_grad=True)
+        assert isinstance(metric(draws, y), float)
+        assert metric(torch_draws, torch.tensor(y)) == metric(draws.reshape(60, 5), y.tolist())
+    half = torch.tensor(rng.normal(size=(50, 10))).softmax(-1).to(torch.float16)
+    assert 0 <= metrics.ece(half, torch.zeros(50, dtype=torch.long)) <= 1
+
+
+NAN = math.nan
+BAD = [
+    ("rmse shapes", lambda: metrics.rmse(np.zeros((3, 1)), np.zeros(3)), r"\(3,\).*\(3, 1\).*reshape"),
+    ("rmse nan", lambda: metrics.rmse([0.0, NAN], [0.0, 1.0]), r"mean: expected numbers, got nan at \(1,\)"),
+    ("rmse empty", lambda: metrics.rmse([], []), "at least one row"),
+    ("rmse scalar", lambda: metrics.rmse(1.0, 1.0), "at least one row"),
+    ("lppd nan", lambda: metrics.lppd([[0.0, NAN]]), "nan"),
+    ("lppd inf", lambda: metrics.lppd([[0.0, math.inf]]), "inf"),
+    ("lppd empty", lambda: metrics.lppd(np.zeros((0, 3))), "at least one row"),
+    ("crps without samples", lambda: metrics.crps([1.0, 2.0], [1.0, 2.0]), "sample axes first"),
+    ("crps rows", lambda: metrics.crps(np.zeros((5, 3)), np.zeros(5)), "sample axes first"),
+    ("crps columns", lambda: metrics.crps(np.zeros((5, 3)), np.zeros((3, 1))), "sample axes first"),
+    ("coverage inf", lambda: metrics.coverage(np.full((5, 3), math.inf), np.zeros(3)), "draws: expected numbers, got inf"),
+    ("coverage in percent", lambda: metrics.coverage(np.zeros((5, 3)), np.zeros(3), prob=90), "between 0 and 1"),
+    ("coverage levels", lambda: metrics.calibration_error(np.zeros((5, 3)), np.zeros(3), [0.5, 1.0]), "between 0 and 1"),
+    ("label too large", lambda: metrics.accuracy(THREE, [0, 1, 2, 3]), r"labels 0 \.\.\. 2, got 3"),
+    ("label from minus one", lambda: metrics.brier(THREE, [0, 1, 2, -1]), "got -1"),
+    ("label not whole", lambda: metrics.brier([0.5], [0.5]), "got 0.5"),
+    ("labels one-hot", lambda: metrics.ece(THREE, np.eye(4)), "argmax of one-hot"),
+    ("labels column", lambda: metrics.ece(THREE, LABELS[:, None]), "squeeze"),
+    ("labels nan", lambda: metrics.accuracy(THREE, [0, 1, NAN, 2]), "y: expected numbers"),
+    ("logits", lambda: metrics.accuracy(THREE * 5 - 1, LABELS), "softmax"),
+    ("not summing to one", lambda: metrics.brier(THREE * 0.9, LABELS), "sums to 0.9"),
+    ("binary logit", lambda: metrics.brier([2.5], [1]), "softmax"),
+    ("probs of draws", lambda: metrics.ece(np.stack([THREE, THREE]), LABELS), "average over draws"),
+    ("probs column", lambda: metrics.accuracy([[0.5], [0.5]], [0, 1]), "squeeze"),
+    ("no bins", lambda: metrics.reliability_curve(THREE, LABELS, bins=0), "1 or more"),
+    ("no bins, ece", lambda: metrics.ece(THREE, LABELS, bins=0), "1 or more"),
+    ("mutual information of a mean", lambda: metrics.mutual_information(THREE), "pass the draws"),
+    ("mutual information of logits", lambda: metrics.mutual_information(THREE[None] * 5), "softmax"),
+    ("entropy nan", lambda: metrics.predictive_entropy([[NAN, 1.0]]), "probs: expected numbers"),
+    ("auroc empty", lambda: metrics.auroc([], [1.0]), "scores_in"),
+    ("auroc nan", lambda: metrics.auroc([1.0], [NAN]), "scores_out"),
+]
+
+
+@pytest.mark.parametrize("call, words", [pytest.param(call, words, id=name) for name, call, words in BAD])
+def test_errors_teach(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
