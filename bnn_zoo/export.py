@@ -150,21 +150,32 @@ def loo(obj: Any, var_name: str | None = None, *, reff: float | None = None) -> 
 
     var_name: which variable of ``log_likelihood``; needed if there are several. reff: effective draws per draw; by
     default the mean of ``ess_bulk / draws`` of the log likelihood. (ArviZ's default walks over all weights, at 0.3 ms
-    each.) Raises KeyError without log_likelihood, ValueError if var_name does not name one variable of it
-    or there are fewer than 25 draws.
+    each.) Raises KeyError without log_likelihood, ValueError if var_name does not name one variable of it,
+    for fewer than 25 draws and for log likelihoods that are not finite.
     """
     found = group(obj, "log_likelihood")
     if var_name not in found if var_name else len(found) != 1:
         raise ValueError(f"expected var_name= to be one of {list(found)}, got {var_name!r}; name the variable to score")
-    values = found[var_name or next(iter(found))].transpose("chain", "draw", ...).to_numpy()
-    chains, draws = values.shape[:2]
-    if chains * draws < LOO_DRAWS:
-        raise ValueError(f"loo expects {LOO_DRAWS} draws or more to fit a tail, got {chains} x {draws}; draw more")
-    reff = _relative_ess(values.reshape(chains, draws, -1)) if reff is None else reff
+    array = found[var_name or next(iter(found))].transpose("chain", "draw", ...)
+    array = array.copy(data=np.array(array, dtype=np.float64, order="C"))
+    rows = array.values.reshape(*array.shape[:2], -1)
+    if array.sizes["chain"] * array.sizes["draw"] < LOO_DRAWS:
+        raise ValueError(f"loo expects {LOO_DRAWS} draws or more to fit a tail, got {rows.shape[:2]}; draw more")
+    bad = np.flatnonzero(~np.isfinite(rows).all((0, 1)))
+    if len(bad):
+        raise ValueError(
+            f"loo expects finite log likelihoods, got others in {len(bad)} rows, the first {bad[0]}; mend these"
+        )
+    reff = _relative_ess(rows) if reff is None else reff
+    stuck = _break_ties(rows, reff)
     az = _arviz()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Estimated shape parameter of Pareto", UserWarning)
-        return az.loo(obj, pointwise=True, var_name=var_name, reff=reff)
+        score = az.loo(_wrap({"log_likelihood": array.to_dataset(name="y")}, {}), pointwise=True, reff=reff)
+    if stuck.any():
+        score.pareto_k.values[stuck.reshape(array.shape[2:])] = np.inf
+        score.warning = True
+    return score
 
 
 def compare(models: Mapping[str, Any], *, var_name: str | None = None, method: str = "stacking") -> pd.DataFrame:
@@ -280,6 +291,20 @@ def _relative_ess(draws: np.ndarray) -> float:
     rows = draws[..., :: max(1, draws.shape[-1] // LOO_ROWS)]
     relative = float(ess_bulk(rows).nanmean()) / (draws.shape[0] * draws.shape[1])
     return relative if isfinite(relative) else 1.0
+
+
+def _break_ties(rows: np.ndarray, reff: float) -> np.ndarray:
+    """Add noise of 1e-9 nats, in place, to rows ``[chain, draw, n]`` whose tail of lowest values is one repeated number.
+
+    ArviZ 1.x refuses to fit a tail without any spread. Returns ``[n]``: where draws repeat, so that the fit means nothing;
+    not where the log likelihood is constant (a saturated classifier), for then leave-one-out is exact.
+    """
+    flat = rows.reshape(-1, rows.shape[-1])
+    tail = int(min(0.2 * len(flat), 3 * np.sqrt(len(flat) / reff))) - 1
+    tied = np.partition(flat, tail - 1, axis=0)[tail - 1] == flat.min(0)
+    stuck = tied & (flat.max(0) > flat.min(0))
+    flat[:, tied] += 1e-9 * np.random.default_rng(0).normal(size=(len(flat), int(tied.sum())))
+    return stuck
 
 
 def _standard_attrs() -> dict[str, str]:

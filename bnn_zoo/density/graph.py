@@ -12,6 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from ..types import ModelError
 from .messengers import Progress
+from .simplify import simplify
 
 BatchedFn = Callable[..., tuple[Tensor, Tensor]]
 
@@ -23,8 +24,7 @@ def trace(f: BatchedFn, inputs: tuple[Tensor, ...], *, compile: bool = False) ->
             graph = make_fx(f)(*inputs)
         except RuntimeError as error:
             raise ModelError(_explain(str(error), progress.last)) from error
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
+    graph = simplify(graph, inputs)
     return Compiled(graph) if compile else graph
 
 
@@ -47,23 +47,29 @@ class Compiled:
 
     def __init__(self, graph: Any) -> None:
         self.graph = graph
-        self.call: BatchedFn = torch.compile(graph, dynamic=False)
+        self.call: BatchedFn = graph
         self.proven = False
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        if self.proven:
-            return self.call(*inputs)
+        if not self.proven:
+            self._prove(*inputs)
+        return self.call(*inputs)
+
+    def _prove(self, *inputs: Tensor) -> None:
+        # On the CPU tanh by the compiler's exp is three times faster than by its own tanh, and as exact in absolute terms.
+        options = {"cpp.use_decompose_tanh": True} if inputs[0].device.type == "cpu" else {}
         try:
-            out = self.call(*inputs)
+            known = set(torch._inductor.list_options()) if options else set()
+            compiled = torch.compile(self.graph, dynamic=False, options={k: v for k, v in options.items() if k in known})
+            compiled(*inputs)
+            self.call = compiled
         except RuntimeError as error:
             warnings.warn(
                 f"torch.compile does not work here ({_first_line(error)}); going on with the traced graph, which is "
                 "slower but the same: install a C++ compiler, or set compile=False to silence this",
-                stacklevel=2,
+                stacklevel=4,
             )
-            self.call, out = self.graph, self.graph(*inputs)
         self.proven = True
-        return out
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,103 @@
+"""Taking out of a traced graph what is not arithmetic on its inputs.
+
+Tracing a Pyro model leaves much that does not depend on the position: the scales of priors and their logarithms, zeros
+from the Jacobians of identity maps, views that change nothing. On small networks these calls cost more than the network.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+LARGEST = 1_000_000
+"""Constants of more elements than this are left to be computed."""
+
+
+def simplify(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """The same function with constants folded, no-op calls dropped and dead calls removed."""
+    shapes = _Shapes(graph)
+    shapes.run(*inputs)
+    _fold(graph, shapes.seen)
+    _drop(graph, shapes.seen)
+    graph.graph.eliminate_dead_code()
+    graph.delete_all_unused_submodules()
+    graph.graph.lint()
+    graph.recompile()
+    return graph
+
+
+class _Shapes(fx.Interpreter):
+    """Runs the graph once and keeps every node's value."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph, garbage_collect_values=False)
+        self.seen: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.seen[n] = super().run_node(n)
+        return self.seen[n]
+
+
+def _fold(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
+    """Replace what depends on no input by its value."""
+    constant: set[fx.Node] = set()
+    for node in list(graph.graph.nodes):
+        if node.op == "get_attr":
+            constant.add(node)
+        if node.op != "call_function" or not isinstance(seen[node], Tensor) or seen[node].numel() > LARGEST:
+            continue
+        made = node.target in (aten.ones_like.default, aten.zeros_like.default, aten.full_like.default)
+        if not made and (not all(n in constant for n in node.all_input_nodes) or node.target is operator.getitem):
+            continue
+        name = f"_folded_{node.name}"
+        graph.register_buffer(name, seen[node].detach().clone())
+        with graph.graph.inserting_before(node):
+            new = graph.graph.get_attr(name)
+        node.replace_all_uses_with(new)
+        seen[new] = getattr(graph, name)
+        constant.add(new)
+        graph.graph.erase_node(node)
+
+
+def _drop(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
+    """Drop calls that return their argument, and additions of zero."""
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function" or not isinstance(seen.get(node), Tensor):
+            continue
+        same = _same_as(node, seen)
+        if same is not None:
+            node.replace_all_uses_with(same)
+            graph.graph.erase_node(node)
+
+
+def _same_as(node: fx.Node, seen: dict[fx.Node, Any]) -> fx.Node | None:
+    """The argument that ``node`` only repeats, if it does."""
+    first = node.args[0] if node.args else None
+    if not isinstance(first, fx.Node) or not isinstance(seen.get(first), Tensor):
+        return None
+    same_shape = seen[first].shape == seen[node].shape and seen[first].dtype == seen[node].dtype
+    if node.target in (aten.view.default, aten.expand.default, aten._unsafe_view.default) and same_shape:
+        return first
+    if node.target is aten.mul.Scalar and node.args[1] == 1 and same_shape:
+        return first
+    if node.target is aten.pow.Tensor_Scalar and node.args[1] == 1.0 and same_shape:
+        return first
+    if node.target is aten.add.Tensor and not node.kwargs and isinstance(node.args[1], fx.Node):
+        for kept, zero in (node.args, node.args[::-1]):
+            fits = seen[kept].shape == seen[node].shape and seen[kept].dtype == seen[node].dtype
+            if fits and zero.op == "get_attr" and not bool(seen[zero].any()):
+                return kept
+    if node.target is aten.sub.Tensor and not node.kwargs and isinstance(node.args[1], fx.Node):
+        zero = node.args[1]
+        if same_shape and zero.op == "get_attr" and not bool(seen[zero].any()):
+            return first
+    if node.target is aten.mul.Tensor and isinstance(node.args[1], fx.Node):
+        for kept, one in (node.args, node.args[::-1]):
+            fits = seen[kept].shape == seen[node].shape and seen[kept].dtype == seen[node].dtype
+            if fits and one.op == "get_attr" and bool((seen[one] == 1).all()):
+                return kept
+    return None
