@@ -220,6 +220,23 @@ def test_loo_needs_no_weights(idata):
     np.testing.assert_array_equal(export.loo(only).pareto_k, export.loo(idata).pareto_k)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_loo_of_saturated_and_repeated_log_likelihoods(dtype):
+    """A confident classifier's log likelihood is 0 in every draw: exact, no warning. A stuck chain's tail is unreliable."""
+    values = make_groups()["log_likelihood"]["y"].astype(dtype)
+    values[..., 3] = 0
+    values[0, :, 7] = -4
+    score = export.loo(export.to_inference_data({"log_likelihood": {"y": values}}))
+    pointwise = score.loo_i if export.arviz_major() < 1 else score.elpd_i
+    assert abs(float(pointwise[3])) < 1e-6 and score.pareto_k[3] < score.good_k
+    assert np.isinf(score.pareto_k[7]) and score.warning
+    plain = np.log(CHAINS * DRAWS) - logsumexp(-values[..., 7].astype(float))
+    assert float(pointwise[7]) == pytest.approx(plain, abs=1e-3)
+    values[1, 5, 2] = -np.inf
+    with pytest.raises(ValueError, match="in 1 rows, the first 2"):
+        export.loo(export.to_inference_data({"log_likelihood": {"y": values}}))
+
+
 def test_compare_has_one_set_of_columns_and_one_sign(idata):
     models = {"bad": make(shift=1.0, seed=1), "good": export.loo(idata), "worse": make(shift=2.0, seed=2)}
     table = export.compare(models)
