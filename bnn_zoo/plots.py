@@ -142,6 +142,18 @@ def function_rank(f: Any, rows: Sequence[int] | None = None, *, ax: Any = None) 
     return axes
 
 
+def panels(count: int, columns: int = 2) -> tuple[Figure, np.ndarray]:
+    """A figure of ``count`` Axes in rows of ``columns``: ``(figure, axes [count])``."""
+    from matplotlib.figure import Figure
+
+    rows = -(-count // columns)
+    figure = Figure(figsize=(5.5 * min(count, columns), 3.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, min(count, columns), squeeze=False, sharey=True).ravel()
+    for empty in axes[count:]:
+        empty.set_visible(False)
+    return figure, axes[:count]
+
+
 def compare(table: pd.DataFrame, **options: Any) -> Axes:
     """ArviZ's comparison plot of what export.compare gave, in nats: every model's ELPD with its standard error under
     0.23, its difference from the best with the standard error of that under 1.x. options go to ``az.plot_compare``.

@@ -99,7 +99,7 @@ def describe_run(backend: Any, *, seed: int, device: torch.device, dtype: torch.
         "seed": seed,
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
-        "torch_version": torch.__version__,
+        "torch_version": str(torch.__version__),
         "pyro_version": version("pyro-ppl"),
         **more,
     }

@@ -9,11 +9,9 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import SVI, TraceMeanField_ELBO
+from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.autoguide.initialization import init_to_value
-from pyro.optim import PyroLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from .._scope import factory, seeded
 from ..density import LogJoint, from_prior
@@ -127,21 +125,27 @@ class Restart:
         self.args, self.kwargs = log_joint.args, log_joint.kwargs
         self.names = [site.name for site in log_joint.sites]
         self.guide = settings.guide(self.model, init_loc_fn=init_to_value(values=start))
-        rate = as_schedule(settings.learning_rate, settings.steps)
-        optimiser = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 1.0}, "lr_lambda": rate}
-        self.scheduler = PyroLRScheduler(LambdaLR, optimiser)
-        elbo = TraceMeanField_ELBO(num_particles=settings.particles)
-        self.svi = SVI(self.model, self.guide, self.scheduler, elbo)
+        self.rate = as_schedule(settings.learning_rate, settings.steps)
+        self.elbo = TraceMeanField_ELBO(num_particles=settings.particles)
+        self.optimiser: torch.optim.Optimizer | None = None
         self.losses: list[float] = []
         self.seconds = (0.0, 0.0)
         self.values: dict[str, Tensor] = {}
         self.log_q = torch.zeros(0)
 
-    def step(self, _: int) -> None:
+    def step(self, i: int) -> None:
+        """One step of Adam on Pyro's ELBO: one optimiser for all parameters, where ``pyro.optim`` has one for each."""
         if self.batches is not None:
             self.args = tuple(t[0] for t in next_rows(self.batches))
-        self.losses.append(float(self.svi.step(*self.args, **self.kwargs)))
-        self.scheduler.step()
+        loss = self.elbo.differentiable_loss(self.model, self.guide, *self.args, **self.kwargs)
+        if self.optimiser is None:
+            self.optimiser = torch.optim.Adam([p for _, p in pyro.get_param_store().named_parameters()])
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(i)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.losses.append(float(loss.detach()))
 
     def describe(self) -> str:
         return f"ELBO {-sum(self.losses[-100:]) / len(self.losses[-100:]):.5g}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ..types import ModelError
@@ -17,11 +18,17 @@ from .simplify import simplify
 BatchedFn = Callable[..., tuple[Tensor, Tensor]]
 
 
-def trace(f: BatchedFn, inputs: tuple[Tensor, ...], *, compile: bool = False) -> BatchedFn:
-    """``f`` as a graph for inputs of these shapes. Raises ModelError naming the last site reached where it cannot be."""
+def trace(f: BatchedFn, inputs: tuple[Tensor, ...], *, check: Callable[[], Any], compile: bool = False) -> BatchedFn:
+    """``f`` as a graph for inputs of these shapes. Raises ModelError naming the last site reached where it cannot be.
+
+    ``check()`` runs the model under ``vmap``, which refuses randomness and writing in place where plain tracing is silent.
+    """
     with Progress() as progress:
         try:
-            graph = make_fx(f)(*inputs)
+            check()
+            graph = make_fx(functionalize(f))(*inputs)  # functionalize: no writing in place, so constants stay constant
+        except torch.linalg.LinAlgError:  # of this point, not of the model
+            raise
         except RuntimeError as error:
             raise ModelError(_explain(str(error), progress.last)) from error
     graph = simplify(graph, inputs)
@@ -39,7 +46,13 @@ def _explain(error: str, last: str) -> str:
             f"after {last} the model draws random numbers outside pyro.sample (dropout in training mode?): the log joint "
             "would change from call to call; call net.eval(), or make the noise a site"
         )
-    return f"the model cannot be batched over chains at or after {last}: {error}"
+    if "inplace" in error or "doesn't match the broadcast shape" in error:
+        return (
+            f"after {last} something writes into a tensor in place (z[..., 0] = …, +=), which cannot be batched over "
+            "chains: build that tensor with torch.stack, torch.cat or torch.where"
+        )
+    what = error.split("Trace Shapes")[0].strip()
+    return f"the model cannot be batched over chains at or after {last}: {what}"
 
 
 class Compiled:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pyro
@@ -21,7 +22,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from .._scope import factory
+from .._scope import factory, seeded
 from ..types import Model
 from .graph import trace
 from .messengers import Constrained, Unconstrained
@@ -60,7 +61,7 @@ class LogJoint:
         self.device = torch.device(device or (tensors[0].device if tensors else "cpu"))
         self.rows_per_chain, self.compile = rows_per_chain, compile
         self.evaluations = 0
-        with self._scope(validate=True):
+        with self._scope(validate=True), seeded(0, self.device):
             self.sites, self.rows = look(self.model, self.args, self.kwargs)
         self.dim = sum(site.size for site in self.sites)
         self._graphs: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {}
@@ -68,10 +69,10 @@ class LogJoint:
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
         tensors = rows or self._tensors(self.args)
         key = (position.shape[0], *(t.shape for t in rows))
-        if key not in self._graphs:
-            self._graphs[key] = self._build(position, tensors)
         self.evaluations += position.shape[0]
         try:
+            if key not in self._graphs:
+                self._graphs[key] = self._build(position, tensors)
             return self._graphs[key](position, *tensors)
         except torch.linalg.LinAlgError:
             return self._one_by_one(position, rows)
@@ -150,13 +151,14 @@ class LogJoint:
         batch = position.shape[:-1]
         with self._scope(), torch.no_grad():
             out = vmap(f, chunk_size=64)(self._split(position.reshape(-1, self.dim)))
-        return {k: v.reshape(*batch, *v.shape[1:]) for k, v in out.items()}
+        return {k: v.reshape(batch + v.shape[1:]) for k, v in out.items()}
 
     def _build(self, position: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, Tensor]]:
         """Trace the batched value and gradient for this number of chains and these shapes of rows."""
         one = grad_and_value(lambda parts, *t: self._log_joint(parts, *t)[0])
         chains, names = position.shape[0], [s.name for s in self.sites]
         dims = (0, *((0 if self.rows_per_chain else None) for _ in tensors))
+        mapped = vmap(one, in_dims=dims)
 
         def batched(position: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
             parts = self._split(position)
@@ -165,8 +167,9 @@ class LogJoint:
                 grads, value = one({k: v[0] for k, v in parts.items()}, *squeezed)
                 grads, value = {k: g[None] for k, g in grads.items()}, value[None]
             else:
-                grads, value = vmap(one, in_dims=dims)(parts, *tensors)
+                grads, value = mapped(parts, *tensors)
             return value, torch.cat([grads[name].reshape(chains, -1) for name in names], 1)
 
         with self._scope():
-            return trace(batched, (position, *tensors), compile=self.compile)
+            check = partial(mapped, self._split(position), *tensors)
+            return trace(batched, (position, *tensors), check=check, compile=self.compile)

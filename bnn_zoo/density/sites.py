@@ -153,7 +153,8 @@ def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     ]
 
 
-def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], tries: int = 10) -> Any:
+    """A trace of the model; an unlucky draw, where a law's parameters leave their domain, is tried again."""
     fill = Fill(draw_or_support)
     with pyro.validation_enabled(True), refuse_batchnorm(), fill:
         try:
@@ -161,7 +162,11 @@ def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         except (ModelError, DataError):
             raise
         except (ValueError, RuntimeError, TypeError, IndexError, KeyError) as error:
-            raise ModelError(f"the model fails on these data, at or after {fill.last}: {error}") from error
+            unlucky = isinstance(error, torch.linalg.LinAlgError) or "to satisfy the constraint" in str(error)
+            if not unlucky or tries == 1:
+                what = str(error).split("Trace Shapes")[0].strip()
+                raise ModelError(f"the model fails on these data, at or after {fill.last}: {what}") from error
+    return _run(model, args, kwargs, tries - 1)
 
 
 def _site(name: str, msg: Any, other: Any) -> Site:

@@ -54,6 +54,13 @@ def _rows(log_joint: LogJoint, chains: int) -> tuple[Tensor, ...]:
 
 def _point(log_joint: LogJoint, choose: Callable[[Any], Tensor]) -> Tensor:
     with factory(log_joint.device, log_joint.dtype), pyro.validation_enabled(False), Fill(choose), torch.no_grad():
-        trace = poutine.trace(log_joint.model).get_trace(*log_joint.args, **log_joint.kwargs)
+        for _ in range(TRIES):
+            try:
+                trace = poutine.trace(log_joint.model).get_trace(*log_joint.args, **log_joint.kwargs)
+                break
+            except torch.linalg.LinAlgError as error:  # an unlucky draw: a matrix that is not positive definite there
+                unlucky = error
+        else:
+            raise ModelError(f"no starting point in {TRIES} tries: {unlucky}")
     values = {name: msg["value"] for name, msg in trace.nodes.items() if is_latent(msg)}
     return log_joint.unconstrain({site.name: values[site.name] for site in log_joint.sites})

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.linalg import vecdot
 
 from ..types import LogJointFn
 from .hmc import DIVERGENCE, HMCState, _column, init, uniform
@@ -52,8 +53,8 @@ def _turning(v_first: Tensor, v_last: Tensor, p_first: Tensor, p_last: Tensor, p
     The ends count half in ρ, which makes it a trapezoid rule for the displacement and keeps the check from missing a
     turn between two subtrees.
     """
-    rho = p_sum - 0.5 * (p_first + p_last)
-    return ((v_first * rho).sum(-1) <= 0) | ((v_last * rho).sum(-1) <= 0)
+    rho = p_sum.sub(p_first + p_last, alpha=0.5)
+    return (vecdot(v_first, rho) <= 0) | (vecdot(v_last, rho) <= 0)
 
 
 def _pick(mask: Tensor, new: HMCState, old: HMCState) -> HMCState:
@@ -129,23 +130,26 @@ class NUTS:
         generator: torch.Generator,
     ) -> tuple[Phase, Tree]:
         """2^j leapfrog steps from ``phase``; returns the last point of each chain and the subtree."""
-        diverging, rate_sum, n_steps = torch.zeros_like(growing), torch.zeros_like(energy), torch.zeros_like(energy)
+        shape, like = (2**j, len(energy)), {"dtype": energy.dtype, "device": energy.device}
+        gumbel = -(-torch.rand(shape, generator=generator, **like).log()).log()
         proposal, error = HMCState(phase[0], phase[2], phase[3]), torch.zeros_like(energy)
-        log_weight, p_sum = torch.full_like(energy, -torch.inf), torch.zeros_like(phase[1])
+        best, p_sum = torch.full_like(energy, -torch.inf), torch.zeros_like(phase[1])
         stack: list[tuple[Tensor, Tensor, Tensor]] = []  # (p, velocity, p_sum before it) of open subtrees' first leaves
+        errors, alive = [], []
         for i in range(2**j):
             phase = leapfrog(log_joint, metric, step, phase)
             q, p, value, gradient = phase
             v = metric.velocity(p)
-            delta = torch.nan_to_num(0.5 * (p * v).sum(-1) - value - energy, nan=torch.inf, posinf=torch.inf)
-            n_steps = n_steps + growing
-            rate_sum = rate_sum + torch.where(growing, torch.exp(-delta).clamp(max=1.0), 0.0)
-            diverging = diverging | (growing & (delta > DIVERGENCE))
-            log_weight = torch.logaddexp(log_weight, -delta)
-            take = growing & (uniform(energy, generator).log() < -delta - log_weight)
-            proposal, error = _pick(take, HMCState(q, value, gradient), proposal), torch.where(take, delta, error)
+            delta = (0.5 * vecdot(p, v) - value - energy).nan_to_num_(nan=torch.inf, posinf=torch.inf)
+            errors.append(delta)
+            alive.append(growing)
+            # a leaf drawn with probability ∝ exp(−delta): the largest of −delta + Gumbel noise
+            score = gumbel[i] - delta
+            take, best = growing & (score > best), torch.maximum(score, best)
+            if bool(take.any()):
+                proposal, error = _pick(take, HMCState(q, value, gradient), proposal), torch.where(take, delta, error)
             before, p_sum = p_sum, p_sum + p
-            growing = growing & ~diverging
+            growing = growing & (delta <= DIVERGENCE)
             if i % 2 == 0:
                 stack.append((p, v, before))
             else:
@@ -155,4 +159,15 @@ class NUTS:
                 del stack[len(stack) - ones + 1 :]
             if not bool(growing.any()):
                 break
-        return phase, Tree(proposal, error, log_weight, p_sum, growing, diverging, rate_sum, n_steps)
+        delta, seen = torch.stack(errors), torch.stack(alive)
+        weight = torch.where(seen, -delta, -torch.inf)
+        return phase, Tree(
+            proposal,
+            error,
+            torch.logsumexp(weight, 0),
+            p_sum,
+            growing,
+            (seen & (delta > DIVERGENCE)).any(0),
+            weight.exp().clamp(max=1.0).sum(0),
+            seen.sum(0).to(energy.dtype),
+        )

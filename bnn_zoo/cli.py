@@ -1,0 +1,105 @@
+"""The command line: ``bnn-zoo compare`` and ``bnn-zoo list``."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from . import __version__, comparison, likelihoods, nets, priors
+from .data import EMBEDDED, choose_device, table
+
+app = typer.Typer(
+    help="Bayesian neural networks on Pyro: any network, any backend, ArviZ out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main() -> None:
+    """Bayesian neural networks on Pyro: any network, any backend, ArviZ out."""
+
+
+@app.command()
+def compare(
+    data: Annotated[str, typer.Option(help=f"{', '.join(EMBEDDED)}, or an .npz with X and y, or a .csv")] = "diabetes",
+    target: Annotated[str | None, typer.Option(help="the target's column in a .csv")] = None,
+    split: Annotated[int, typer.Option(help="which train_<k>/test_<k> of an .npz that has them")] = 0,
+    backends: Annotated[str, typer.Option(help="comma-separated")] = ",".join(comparison.BACKENDS),
+    chains: Annotated[int, typer.Option(min=1)] = 4,
+    draws: Annotated[int, typer.Option(min=25, help="kept draws of each chain")] = 300,
+    seed: Annotated[int, typer.Option(help="of the split and of every backend")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; by default cpu")] = None,
+    out: Annotated[Path, typer.Option(help="folder to make for the table, pictures and .nc files")] = Path(
+        "bnn-zoo-compare"
+    ),
+    progress: Annotated[bool, typer.Option(help="progress bars")] = True,
+) -> None:
+    """Sample one Bayesian neural network with several backends and compare them.
+
+    One hidden layer of 50 tanh units, weights N(0, 1/fan-in), on a train/test split of real data. Prints one table and
+    writes <backend>.nc (ArviZ InferenceData), the table as Markdown and CSV, and pictures into OUT.
+    """
+    names = [name.strip() for name in backends.split(",") if name.strip()]
+    unknown = [name for name in names if name not in comparison.BACKENDS]
+    if unknown or not names:
+        _stop(f"unknown backends {', '.join(unknown) or '(none given)'}: choose from {', '.join(comparison.BACKENDS)}")
+    if out.exists():
+        _stop(f"{out} exists: remove it, or choose another folder with --out")
+    try:
+        choose_device(device)
+        task = table(data, target=target, split=split, seed=seed)
+    except (ValueError, RuntimeError) as error:
+        _stop(str(error))
+    settings = {name: comparison.BACKENDS[name](chains, draws, len(task.x)) for name in names}
+    warnings.showwarning = _say_warning
+    frame = comparison.run(task, settings, out, seed=seed, device=device, progress=progress, say=typer.echo)
+    typer.echo("\n" + comparison.markdown(frame))
+    typer.echo(_legend(task.classes, task.target))
+    typer.echo(f"\nWritten to {out}/: " + ", ".join(sorted(path.name for path in out.iterdir())))
+
+
+def _legend(classes: tuple[str, ...], target: str) -> str:
+    first = (
+        "accuracy, LPPD (mean log predictive density a test row, nats) and ECE (expected calibration error) on the test rows"
+        if classes
+        else f"RMSE and LPPD (mean log predictive density a test row, nats) in units of {target}; calibration error is the "
+        "mean gap between nominal and empirical coverage"
+    )
+    return (
+        f"\n{first}. R-hat and ESS: the worst over predictions and log likelihoods of all test rows; for MeanField the "
+        "chains are restarts. gradients: of one chain's log joint, summed over chains, warm-up included."
+    )
+
+
+@app.command("list")
+def zoo() -> None:
+    """What is in the zoo: networks, priors, likelihoods, backends."""
+    for title, names in (
+        ("nets", nets.__all__),
+        ("priors", priors.__all__),
+        ("likelihoods", likelihoods.__all__),
+        ("backends", list(comparison.BACKENDS)),
+        ("data", list(EMBEDDED)),
+    ):
+        typer.echo(f"{title:12s} {', '.join(names)}")
+
+
+@app.command()
+def version() -> None:
+    """Versions of bnn-zoo and torch."""
+    typer.echo(f"bnn-zoo {__version__}, torch {torch.__version__}")
+
+
+def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
+    typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)
+
+
+def _stop(message: str) -> None:
+    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(2)

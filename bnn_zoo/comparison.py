@@ -1,0 +1,194 @@
+"""The same Bayesian neural network under several backends, side by side: table, pictures and InferenceData files."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from . import export, metrics, plots
+from .backends import HMC, NUTS, SGLD, MeanField
+from .bnn import BNN
+from .data import Table
+from .diagnostics import summarise
+from .fit import fit
+from .likelihoods import Bernoulli, Categorical, Gaussian
+from .nets import MLP
+from .posterior import Posterior
+from .predict import Prediction
+from .priors import Normal, fan_in
+from .types import Backend
+
+HIDDEN = 50
+FULL_BATCH = 1_000
+"""SGLD takes minibatches from sets with more training rows than this."""
+
+
+def _nuts(chains: int, draws: int, rows: int) -> Backend:
+    return NUTS(chains=chains, warmup=200, draws=draws, max_tree_depth=8, compile=True)
+
+
+def _hmc(chains: int, draws: int, rows: int) -> Backend:
+    return HMC(chains=chains, warmup=200, draws=draws, compile=True)
+
+
+def _mean_field(chains: int, draws: int, rows: int) -> Backend:
+    return MeanField(chains=min(chains, 2), steps=1_500, draws=draws)
+
+
+def _sgld(chains: int, draws: int, rows: int) -> Backend:
+    thinning = 25
+    batch = None if rows <= FULL_BATCH else 256
+    return SGLD(
+        chains=chains, steps=2 * thinning * draws, thinning=thinning, batch_size=batch, step_size=0.15 / rows, compile=True
+    )
+
+
+BACKENDS: dict[str, Callable[[int, int, int], Backend]] = {
+    "NUTS": _nuts,
+    "HMC": _hmc,
+    "MeanField": _mean_field,
+    "SGLD": _sgld,
+}
+"""Name → (chains, draws, training rows) → settings of the compare run."""
+
+
+def network(table: Table) -> BNN:
+    """One hidden layer of 50 tanh units, weights N(0, 1/fan-in), and the likelihood that the target asks for."""
+    outputs = len(table.classes) if len(table.classes) > 2 else 1
+    likelihood: Any = Gaussian() if not table.classes else (Bernoulli() if outputs == 1 else Categorical())
+    return BNN(MLP(table.x.shape[1], outputs, hidden=(HIDDEN,)), Normal(fan_in), likelihood)
+
+
+@dataclass
+class Outcome:
+    """What one backend gave: its posterior, its predictions of the test rows, and its line of the table."""
+
+    posterior: Posterior
+    prediction: Prediction
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+def score(table: Table, posterior: Posterior, prediction: Prediction) -> dict[str, Any]:
+    """One line: errors, test LPPD in nats a row in the data's own units, calibration, convergence, cost."""
+    y = table.y_test
+    log_likelihood = prediction.log_likelihood(y) - math.log(table.y_scale)
+    row: dict[str, Any] = {}
+    if table.classes:
+        row["accuracy"] = metrics.accuracy(prediction.mean, y)
+        row["LPPD"] = metrics.lppd(log_likelihood)
+        row["ECE"] = metrics.ece(prediction.mean, y)
+    else:
+        row["RMSE"] = metrics.rmse(prediction.mean, y) * table.y_scale
+        row["LPPD"] = metrics.lppd(log_likelihood)
+        row["calibration error"] = metrics.calibration_error(prediction.draws, y)
+    # probabilities saturate (0.999…), so convergence of classifiers is judged on them and on the log likelihood alike
+    both = [summarise(prediction.f.flatten(2)), summarise(log_likelihood)]
+    row["max R-hat"] = max((s["max_rhat"] for s in both if not math.isnan(s["max_rhat"])), default=math.nan)
+    row["min ESS"] = min(s["min_ess_bulk"] for s in both)
+    attrs = posterior.draws.attrs
+    row["gradients"] = attrs["gradients"]
+    row["seconds"] = attrs["tuning_time"] + attrs["sampling_time"]
+    return row
+
+
+def run(
+    table: Table,
+    backends: Mapping[str, Backend],
+    out: Path,
+    *,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Fit ``network(table)`` with every backend; write ``<backend>.nc``, table.md, table.csv and pictures into ``out``.
+
+    Each backend's files are written as soon as it is done, so an interruption loses at most the one under way. A backend
+    that fails is reported and left out. Raises FileExistsError if ``out`` exists.
+    """
+    out.mkdir(parents=True)
+    model, outcomes = network(table), dict[str, Outcome]()
+    say(f"{table.name}: {len(table.x)} training and {len(table.x_test)} test rows, {table.x.shape[1]} features; {model}")
+    for name, backend in backends.items():
+        try:
+            posterior = fit(model, (table.x, table.y), backend, seed=seed, device=device, progress=progress)
+        except (FloatingPointError, RuntimeError, ValueError) as error:
+            say(f"{name} failed and is left out: {error}")
+            continue
+        prediction = posterior.predict(table.x_test)
+        outcomes[name] = Outcome(posterior, prediction, score(table, posterior, prediction))
+        coords = {"0.weight_in": list(table.features)}
+        posterior.save(out / f"{name}.nc", test=(table.x_test, table.y_test), coords=coords)
+        _write_table(outcomes, out)
+    if not outcomes:
+        raise RuntimeError("no backend finished: see the messages above")
+    pictures(table, outcomes, out)
+    return _write_table(outcomes, out)
+
+
+def _write_table(outcomes: Mapping[str, Outcome], out: Path) -> pd.DataFrame:
+    frame = pd.DataFrame({name: o.row for name, o in outcomes.items()}).T.rename_axis("backend")
+    frame.to_csv(out / "table.csv")
+    (out / "table.md").write_text(markdown(frame) + "\n")
+    return frame
+
+
+FORMATS = {"RMSE": ".2f", "accuracy": ".3f", "LPPD": ".3f", "calibration error": ".3f", "ECE": ".3f", "max R-hat": ".3f"}
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """The table in Markdown, columns aligned."""
+    cells = [[str(frame.index.name), *map(str, frame.columns)]]
+    for name, row in frame.iterrows():
+        cells.append([str(name), *(_cell(column, row[column]) for column in frame.columns)])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = []
+    for line in cells:
+        aligned = [c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        lines.append(f"| {' | '.join(aligned)} |")
+    rule = "|" + "|".join(("-" * (w + 1) + ":") if i else ":" + "-" * (w + 1) for i, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _cell(column: str, value: float) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return "–"
+    return format(value, FORMATS.get(column, ",.0f"))
+
+
+def pictures(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> None:
+    """The pictures people look at first, as PNG files in ``out``."""
+    y, unit = table.y_test.numpy() * table.y_scale + table.y_mean, table.target
+    if table.classes:
+        ax = plots.reliability({name: o.prediction.mean for name, o in outcomes.items()}, table.y_test)
+    else:
+        natural = {n: o.prediction.draws.double() * table.y_scale + table.y_mean for n, o in outcomes.items()}
+        figure, axes = plots.panels(len(outcomes))
+        for (name, draws), ax in zip(natural.items(), axes, strict=False):
+            plots.intervals(draws, y, unit=unit, ax=ax).set_title(name)
+        figure.savefig(out / "intervals.png", dpi=100)
+        ax = plots.coverage(natural, y)
+    ax.figure.savefig(out / "calibration.png", dpi=100)
+    for name, o in outcomes.items():
+        f = o.prediction.f if o.prediction.f.dim() == 3 else o.prediction.f[..., -1]
+        f = f.double() * table.y_scale + table.y_mean if not table.classes else f
+        plots.function_trace(f, unit=unit)[0].figure.savefig(out / f"{name}-trace.png", dpi=100)
+        if o.posterior.draws.chains > 1:
+            plots.function_rank(f)[0].figure.savefig(out / f"{name}-rank.png", dpi=100)
+    if len(outcomes) > 1:
+        _compare_picture(outcomes, out)
+
+
+def _compare_picture(outcomes: Mapping[str, Outcome], out: Path) -> None:
+    """Leave-one-out comparison on the training rows (ArviZ), as a table and as a picture."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pareto-k warnings: they are in the table's columns
+        table = export.compare({name: export.load(out / f"{name}.nc") for name in outcomes})
+    table.to_csv(out / "loo.csv")
+    plots.compare(table).figure.savefig(out / "compare.png", dpi=100)
