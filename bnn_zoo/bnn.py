@@ -56,7 +56,7 @@ class BNN:
                 raise DataError(f"the net must give one row of output a row of x: x has {len(x)}, got {tuple(f.shape)}")
             law = self.likelihood(f)
             with pyro.plate("data", size or len(x), subsample=x):
-                return pyro.sample("y", law, obs=self._labels(law, y, dtype))
+                return pyro.sample("y", law, obs=self._targets(law, y, dtype))
 
     def _weights(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         """One sample statement per random parameter; fixed parameters and buffers as they are, in place and dtype."""
@@ -77,10 +77,15 @@ class BNN:
         return values
 
     @staticmethod
-    def _labels(law: Any, y: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    def _targets(law: Any, y: Tensor | None, dtype: torch.dtype) -> Tensor | None:
         """Class labels stay integers, every other kind of y takes the dtype of the computation."""
         if y is None:
             return None
+        if y.shape != law.shape():  # Pyro would broadcast [n] against [n, 1] to [n, n]
+            squeeze = ": write y.squeeze(-1)" if y.shape == (*law.shape(), 1) else ""
+            raise DataError(
+                f"y must have the shape that the likelihood gives, {tuple(law.shape())}, got {tuple(y.shape)}{squeeze}"
+            )
         if isinstance(law.support, type(constraints.integer_interval(0, 1))):
             if y.is_floating_point():
                 raise DataError(f"class labels must be integers 0 … classes − 1, got {y.dtype}: write y.long()")

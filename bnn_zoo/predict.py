@@ -7,6 +7,7 @@ out as one batched distribution; sampling, moments and log densities are then pl
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Catch(Hold):
             self.data[name], self.observed[name] = fn, msg["value"]
         elif not msg["is_observed"]:
             self.open[name] = fn
-            msg["value"], msg["done"] = fn.mean.new_zeros(fn.shape()), True
+            msg["value"], msg["done"] = torch.zeros(fn.shape()), True
         elif isinstance(_base(fn), dist.Delta):
             self.fixed[name] = msg["value"]
 
@@ -74,8 +75,9 @@ def _parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor
     for chosen, others in (("logits", {"probs"}), ("scale_tril", {"covariance_matrix", "precision_matrix"})):
         if chosen in names:
             names -= others
-    if not names:
-        raise NotImplementedError(f"{type(law).__name__} has no parameters to batch")
+    settings = inspect.signature(type(law)).parameters.keys() - set(law.arg_constraints) - {"validate_args"}
+    if not names or settings:
+        raise NotImplementedError(f"{type(law).__name__} is not made from batched tensors alone")
     return {name: getattr(law, name) for name in sorted(names)}, lambda t: type(law)(**t)
 
 
@@ -91,6 +93,7 @@ def laws(
     count = len(next(iter(sites.values())))
     chunk = max(1, POINTS // max([len(t) for t in tensors if t.dim()], default=1))
     kept: dict[str, Any] = {}
+    observed: dict[str, Tensor] = {}
 
     def run(values: Mapping[str, Tensor]) -> Catch:
         with Catch(values) as catch:
@@ -101,7 +104,7 @@ def laws(
         catch, out = run(values), {}
         for name, law in getattr(catch, which).items():
             out[name], kept[name] = _parameters(law)
-        kept["observed"] = catch.observed
+        observed.update(catch.observed)
         return out
 
     for at in range(0, count, chunk):
@@ -109,8 +112,8 @@ def laws(
         with _quiet(device, dtype):
             try:
                 stacked = vmap(parameters)(some)
-                made = {n: (kept[n](t), kept["observed"].get(n)) for n, t in stacked.items()}
-            except (RuntimeError, NotImplementedError):
+                made = {n: (kept[n](t), observed.get(n)) for n, t in stacked.items()}
+            except (RuntimeError, NotImplementedError, TypeError, ValueError):
                 made = {}
             if made:
                 yield made
@@ -178,11 +181,17 @@ def _cat(parts: list[dict[str, dict[str, Tensor]]], dim: int) -> dict[str, dict[
 
 
 def moments(law: Any) -> tuple[Tensor, Tensor]:
-    """Mean and variance of a law of y; for classes those of the indicator of each class, ``[…, classes]``."""
+    """Mean and variance of a law of y; for classes those of the indicator of each class, ``[…, classes]``.
+
+    NaN where torch knows none, as for a TransformedDistribution.
+    """
     base = _base(law)
     if isinstance(base, torch.distributions.Categorical | torch.distributions.OneHotCategorical):
         return base.probs, base.probs * (1.0 - base.probs)
-    return law.mean, law.variance
+    try:
+        return law.mean, law.variance
+    except NotImplementedError:
+        return (torch.full(law.shape(), torch.nan),) * 2
 
 
 def log_likelihood(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:

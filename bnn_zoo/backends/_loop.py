@@ -95,7 +95,7 @@ def describe_run(backend: Any, *, seed: int, device: torch.device, dtype: torch.
     settings = {f.name: getattr(backend, f.name) for f in fields(backend)}
     return {
         "backend": type(backend).__name__,
-        "settings": json.dumps(settings, default=repr),
+        "settings": json.dumps(settings, default=lambda value: getattr(value, "__name__", repr(value))),
         "seed": seed,
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),

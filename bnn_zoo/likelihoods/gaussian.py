@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -27,8 +28,13 @@ class Gaussian:
     scale: float | Distribution | Prior = field(default_factory=lambda: dist.HalfNormal(1.0))
 
     def __post_init__(self) -> None:
-        if isinstance(self.scale, Real) and not self.scale > 0:
-            raise ValueError(f"Gaussian: the noise scale must be > 0, got {self.scale}")
+        if isinstance(self.scale, Real) and not (self.scale > 0 and math.isfinite(self.scale)):
+            raise ValueError(f"Gaussian: the noise scale must be a finite number > 0, got {self.scale}")
+        if isinstance(self.scale, type) or not (isinstance(self.scale, Real | Distribution) or callable(self.scale)):
+            raise TypeError(
+                "Gaussian: the noise scale must be a number, a distribution or a prior such as HalfNormal(1.0); got "
+                f"{self.scale!r}"
+            )
 
     def __call__(self, f: Tensor) -> Any:
         need("Gaussian", f, f.shape[-1] >= 1, "one output a target column")

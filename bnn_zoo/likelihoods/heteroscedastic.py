@@ -21,6 +21,10 @@ class HeteroscedasticGaussian:
 
     floor: float = 1e-3
 
+    def __post_init__(self) -> None:
+        if not self.floor >= 0:
+            raise ValueError(f"HeteroscedasticGaussian: floor must be at least 0, got {self.floor}")
+
     def __call__(self, f: Tensor) -> Any:
         need("HeteroscedasticGaussian", f, f.shape[-1] % 2 == 0, "two outputs (mean, raw scale) a target column")
         mean, raw = f.chunk(2, dim=-1)

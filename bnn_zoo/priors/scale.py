@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any
 
@@ -27,14 +27,21 @@ class Law:
     def __post_init__(self) -> None:
         if isinstance(self.scale, Real) and not (self.scale > 0 and math.isfinite(self.scale)):
             raise ValueError(f"{type(self).__name__}: the scale must be a finite number > 0, got {self.scale}")
-        if not isinstance(self.scale, Real | Law | Distribution) and not callable(self.scale):
+        if isinstance(self.scale, type) or not (isinstance(self.scale, Real | Distribution) or callable(self.scale)):
             raise TypeError(
                 f"{type(self).__name__}: the scale must be a number, a rule such as fan_in, or a prior such as "
-                f"HalfCauchy(1.0); got {type(self.scale).__name__}"
+                f"HalfCauchy(1.0); got {self.scale!r}"
             )
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={getattr(getattr(self, f.name), '__name__', getattr(self, f.name))}" for f in fields(self))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = Law.__repr__  # before @dataclass would write one that shows a rule's address
 
 
 def fan_in(shape: torch.Size) -> float:

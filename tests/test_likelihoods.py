@@ -1,0 +1,180 @@
+"""The contract of every likelihood: the law of one row of y given the network's output."""
+
+import pickle
+
+import pyro.distributions as dist
+import pytest
+import scipy.stats
+import torch
+from pyro import poutine
+
+from bnn_zoo import likelihoods, priors
+from bnn_zoo.likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian
+from bnn_zoo.types import Likelihood
+
+N = 5
+ROWS = [  # likelihood, outputs of the net, shape of one row of y
+    (Gaussian(0.5), 1, ()),
+    (Gaussian(0.5), 3, (3,)),
+    (Gaussian(), 1, ()),
+    (Gaussian(), 3, (3,)),
+    (Gaussian(dist.Gamma(2.0, 2.0)), 1, ()),
+    (Gaussian(priors.HalfCauchy(0.3)), 2, (2,)),
+    (HeteroscedasticGaussian(), 2, ()),
+    (HeteroscedasticGaussian(0.1), 6, (3,)),
+    (Categorical(), 2, ()),
+    (Categorical(), 10, ()),
+    (Bernoulli(), 1, ()),
+]
+CONTRACT = pytest.mark.parametrize("likelihood, outputs, row", ROWS, ids=lambda value: str(value))
+INFERRED = [row for row in ROWS if isinstance(row[0], Gaussian) and not isinstance(row[0].scale, float)]
+
+
+def output(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def law_of(likelihood, f, **values):
+    """The law at outputs ``f`` with the likelihood's own sites held at ``values``, and those sites."""
+    with poutine.trace() as sites, poutine.condition(data=values):
+        law = likelihood(f)
+    return law, {n: m["fn"] for n, m in sites.trace.nodes.items() if m["type"] == "sample"}
+
+
+def test_table_is_complete():
+    assert {type(likelihood).__name__ for likelihood, *_ in ROWS} == set(likelihoods.__all__)
+
+
+@CONTRACT
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_shapes(likelihood, outputs, row, dtype):
+    """Batch shape ``[..., n]``, so that Pyro's plate counts rows; event shape one row of y; dtype of the output."""
+    assert isinstance(likelihood, Likelihood)
+    torch.set_default_dtype(dtype)
+    try:
+        for lead in ((N,), (4, N)):
+            law, _ = law_of(likelihood, output(*lead, outputs).to(dtype))
+            assert (law.batch_shape, law.event_shape) == (lead, row)
+            y = law.sample()
+            assert y.shape == (*lead, *row) and y.dtype == (torch.int64 if isinstance(likelihood, Categorical) else dtype)
+            assert law.log_prob(y).shape == lead and law.log_prob(y).dtype == dtype
+            assert law.log_prob(y).isfinite().all()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@CONTRACT
+def test_rows_are_independent(likelihood, outputs, row):
+    """The density of a row looks at that row's output only."""
+    f, held = output(N, outputs), {"noise": torch.tensor(0.8)}
+    law, _ = law_of(likelihood, f, **held)
+    y = law.sample()
+    each = torch.stack([law_of(likelihood, f[i : i + 1], **held)[0].log_prob(y[i : i + 1])[0] for i in range(N)])
+    torch.testing.assert_close(law.log_prob(y), each)
+
+
+@CONTRACT
+def test_pickles(likelihood, outputs, row):
+    again = pickle.loads(pickle.dumps(likelihood))
+    f, held = output(N, outputs), {"noise": torch.tensor(0.8)}
+    law, sites = law_of(likelihood, f, **held)
+    same, same_sites = law_of(again, f, **held)
+    y = law.sample()
+    assert torch.equal(law.log_prob(y), same.log_prob(y)) and list(sites) == list(same_sites)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_gaussian(outputs):
+    f = output(N, outputs)
+    law, sites = law_of(Gaussian(0.5), f)
+    assert not sites
+    y = output(N, outputs, seed=1)
+    expected = torch.tensor(scipy.stats.norm(f, 0.5).logpdf(y)).sum(-1)
+    torch.testing.assert_close(law.log_prob(y.squeeze(-1) if outputs == 1 else y), expected)
+    torch.testing.assert_close(law.mean, f.squeeze(-1) if outputs == 1 else f)
+
+
+@pytest.mark.parametrize("likelihood, outputs, row", INFERRED, ids=lambda value: str(value))
+def test_gaussian_with_unknown_noise(likelihood, outputs, row):
+    """The noise is one latent number at the site "noise", from the law that was given, and it is what the law uses."""
+    law, sites = law_of(likelihood, output(N, outputs), noise=torch.tensor(0.25, dtype=torch.float64))
+    assert list(sites) == ["noise"] and sites["noise"].shape() == ()
+    torch.testing.assert_close(law.stddev, torch.full((N, *row), 0.25, dtype=torch.float64))
+    scale, half = likelihood.scale, torch.tensor(0.5)
+    expected = scale if isinstance(scale, dist.Distribution) else scale("noise", torch.Size())
+    assert torch.equal(sites["noise"].log_prob(half), expected.log_prob(half))
+
+
+def test_gaussian_noise_is_half_normal_by_default():
+    _, sites = law_of(Gaussian(), output(N, 1))
+    assert sites["noise"].log_prob(torch.tensor(0.5)).item() == pytest.approx(scipy.stats.halfnorm.logpdf(0.5), rel=1e-5)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_heteroscedastic(columns):
+    """The first half of the outputs are means, the second half raw scales: sd = floor + softplus."""
+    f = output(N, 2 * columns)
+    law, sites = law_of(HeteroscedasticGaussian(0.1), f)
+    assert not sites
+    y, sd = output(N, columns, seed=1), 0.1 + f[:, columns:].exp().log1p()
+    expected = torch.tensor(scipy.stats.norm(f[:, :columns], sd).logpdf(y)).sum(-1)
+    torch.testing.assert_close(law.log_prob(y.squeeze(-1) if columns == 1 else y), expected)
+    tiny, _ = law_of(HeteroscedasticGaussian(0.1), torch.tensor([[0.0, -1e4]]))
+    assert tiny.stddev.item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_categorical(classes):
+    f, y = output(N, classes), torch.arange(N) % classes
+    law, sites = law_of(Categorical(), f)
+    expected = f[torch.arange(N), y] - f.logsumexp(-1)
+    torch.testing.assert_close(law.log_prob(y), expected)
+    assert not sites and not law.support.check(torch.tensor(classes))
+
+
+def test_bernoulli():
+    f, y = output(N, 1), torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+    law, sites = law_of(Bernoulli(), f)
+    p = 1 / (1 + (-f[:, 0]).exp())
+    torch.testing.assert_close(law.log_prob(y), torch.tensor(scipy.stats.bernoulli(p).logpmf(y)))
+    assert not sites and not law.support.check(torch.tensor(2.0))
+    extreme = law_of(Bernoulli(), torch.tensor([[200.0], [-200.0]]))[0].log_prob(torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(extreme, torch.tensor([-200.0, -200.0]))
+
+
+@pytest.mark.parametrize(
+    "likelihood, outputs, message",
+    [
+        (Bernoulli(), 2, r"Bernoulli expects .* one output \(for several classes use Categorical\), got \(5, 2\)"),
+        (Categorical(), 1, r"Categorical expects .* at least two \(for one output use Bernoulli\), got \(5, 1\)"),
+        (HeteroscedasticGaussian(), 3, r"HeteroscedasticGaussian expects .* two outputs .* got \(5, 3\): change the size"),
+    ],
+    ids=["Bernoulli", "Categorical", "HeteroscedasticGaussian"],
+)
+def test_wrong_number_of_outputs(likelihood, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        likelihood(output(N, outputs))
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(1.0), HeteroscedasticGaussian(), Categorical(), Bernoulli()], ids=repr)
+def test_output_without_columns(likelihood):
+    with pytest.raises(ValueError, match=r"\[rows, outputs\] .* got \(5,\): change the size of the last layer"):
+        likelihood(output(N))
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf")], ids=str)
+def test_gaussian_scale_must_be_positive(scale):
+    with pytest.raises(ValueError, match=rf"Gaussian: the noise scale must be a finite number > 0, got {scale}"):
+        Gaussian(scale)
+
+
+def test_gaussian_scale_of_a_wrong_kind():
+    for wrong in ("0.1", None, priors.HalfCauchy):
+        with pytest.raises(TypeError, match=r"Gaussian: the noise scale must be a number, a distribution or a prior .* got"):
+            Gaussian(wrong)
+
+
+@pytest.mark.parametrize("floor", [-0.1, float("nan")], ids=str)
+def test_heteroscedastic_floor(floor):
+    with pytest.raises(ValueError, match=rf"HeteroscedasticGaussian: floor must be at least 0, got {floor}"):
+        HeteroscedasticGaussian(floor)
