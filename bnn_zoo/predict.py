@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -75,8 +75,8 @@ def _parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor
     for chosen, others in (("logits", {"probs"}), ("scale_tril", {"covariance_matrix", "precision_matrix"})):
         if chosen in names:
             names -= others
-    settings = inspect.signature(type(law)).parameters.keys() - set(law.arg_constraints) - {"validate_args"}
-    if not names or settings:
+    settings = {n: p.default for n, p in inspect.signature(type(law)).parameters.items() if n not in law.arg_constraints}
+    if not names or any(getattr(law, n, None) != value for n, value in settings.items() if n != "validate_args"):
         raise NotImplementedError(f"{type(law).__name__} is not made from batched tensors alone")
     return {name: getattr(law, name) for name in sorted(names)}, lambda t: type(law)(**t)
 
@@ -163,10 +163,10 @@ def replay(
     parts: list[dict[str, dict[str, Tensor]]] = []
     with seeded(seed, _place(args, sites)[0]), torch.no_grad():
         for block in blocks:
-            chunks = [
-                {site: {k: v.cpu() for k, v in read(*pair).items()} for site, pair in made.items()}
-                for made in laws(model, flat, block, kwargs or {}, which)
-            ]
+            with closing(laws(model, flat, block, kwargs or {}, which)) as found:
+                chunks = [
+                    {site: {k: v.cpu() for k, v in read(*pair).items()} for site, pair in made.items()} for made in found
+                ]
             parts.append(_cat(chunks, 0))
     whole = _cat(parts, 1)
     return {s: {k: v.reshape(*batch, *v.shape[1:]) for k, v in values.items()} for s, values in whole.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,7 @@ class MeanField:
                 fit.seconds = (tuning, clock.lap())
             fits.append(fit)
             if done < self.steps:
+                warnings.warn(f"interrupted after {done} of {self.steps} steps: draws are from q as it was then", stacklevel=2)
                 break
         return self._collect(fits, log_joint, seed, begun, short=done < self.steps or len(fits) < self.chains)
 

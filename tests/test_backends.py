@@ -1,0 +1,361 @@
+"""Every backend against closed-form posteriors, and the contract that all of them keep."""
+
+import pickle
+import warnings
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from targets import correlated_design, gamma_rate, orthogonal_design, regression, regression_posterior
+from torch.utils.data import TensorDataset
+
+import bnn_zoo as bz
+from bnn_zoo.backends import _loop
+from bnn_zoo.diagnostics import ess_bulk, ess_mean
+
+EXACT = {
+    "NUTS": bz.NUTS(chains=4, warmup=200, draws=400),
+    "HMC": bz.HMC(chains=4, warmup=200, draws=500),
+}
+ALL = EXACT | {
+    "MeanField": bz.MeanField(chains=2, steps=1500, draws=1000),
+    "SGLD": bz.SGLD(chains=4, steps=12_000, warmup=2_000, thinning=20, step_size=1e-4),
+}
+QUICK = {
+    "NUTS": bz.NUTS(chains=2, warmup=10, draws=6),
+    "HMC": bz.HMC(chains=2, warmup=10, draws=6),
+    "MeanField": bz.MeanField(chains=2, steps=12, draws=6),
+    "SGLD": bz.SGLD(chains=2, steps=60, warmup=30, thinning=5, step_size=1e-5),
+}
+STATS = {
+    "NUTS": {"lp", "energy", "diverging", "tree_depth", "n_steps", "step_size", "acceptance_rate", "reached_max_treedepth"},
+    "HMC": {"lp", "energy", "diverging", "n_steps", "step_size", "acceptance_rate", "energy_error"},
+    "MeanField": {"lp", "log_q"},
+    "SGLD": {"lp", "step_size", "temperature"},
+}
+
+
+def within_errors(draws, mean, sd, errors=4.0):
+    """Sample means and sds within ``errors`` Monte Carlo standard errors of the truth."""
+    x = draws.double()
+    mcse = sd / ess_mean(x).sqrt()
+    assert ((x.mean((0, 1)) - mean).abs() <= errors * mcse).all(), (x.mean((0, 1)) - mean) / mcse
+    sd_error = sd / (2 * ess_bulk((x - mean) ** 2)).sqrt()
+    assert ((x.std((0, 1)) - sd).abs() <= errors * sd_error).all(), (x.std((0, 1)) - sd) / sd_error
+
+
+def run(backend, model, data, seed=0):
+    return backend.run(model, data, seed=seed, progress=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", ALL)
+def test_orthogonal_design(name, dtype):
+    x, y = orthogonal_design(dtype=dtype)
+    mean, covariance = regression_posterior(x.double(), y.double())
+    draws = run(ALL[name], regression, (x, y)).sites["w"]
+    assert draws.dtype == dtype
+    within_errors(draws, mean, covariance.diagonal().sqrt())
+
+
+@pytest.mark.parametrize(
+    "mass", [bz.DiagonalMass(), bz.DenseMass(), bz.DiagonalMass(pooled=False), bz.DenseMass(pooled=False)]
+)
+@pytest.mark.parametrize("name", EXACT)
+def test_correlated_design(name, mass):
+    from dataclasses import replace
+
+    x, y = correlated_design()
+    mean, covariance = regression_posterior(x, y)
+    draws = run(replace(EXACT[name], mass_matrix=mass), regression, (x, y)).sites["w"]
+    within_errors(draws, mean, covariance.diagonal().sqrt())
+    seen = torch.cov(draws.flatten(0, 1).T)
+    assert torch.corrcoef(draws.flatten(0, 1).T)[0, 1] < -0.1  # correlated data columns make weights anticorrelated
+    assert ((seen - covariance) / covariance.diagonal().max()).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_positive_support(name):
+    y = torch.linspace(0.1, 2.0, 20).double()
+    truth = dist.Gamma(2.0 + len(y), 1.0 + y.sum())
+    draws = run(EXACT[name], gamma_rate, (y,)).sites["rate"]
+    assert (draws > 0).all()
+    within_errors(draws, truth.mean, truth.variance.sqrt())
+
+
+def test_positive_support_by_mean_field_is_close():
+    """A log-normal is not a gamma: mean and sd agree to a few per cent only, and that is what is promised."""
+    y = torch.linspace(0.1, 2.0, 20).double()
+    truth = dist.Gamma(2.0 + len(y), 1.0 + y.sum())
+    draws = run(bz.MeanField(steps=1500, draws=4000), gamma_rate, (y,)).sites["rate"]
+    assert abs(draws.mean() / truth.mean - 1) < 0.05
+    assert abs(draws.std() / truth.variance.sqrt() - 1) < 0.1
+
+
+def test_sgld_variance_has_the_predicted_bias():
+    """On a Gaussian with precision λ the discretised chain has variance ``1 / (λ (1 − ε λ / 4))``: at ελ = 1, a third more."""
+    x, y = orthogonal_design()
+    mean, covariance = regression_posterior(x, y)
+    precision = 1 / covariance[0, 0]
+    step = float(1.0 / precision)
+    draws = run(bz.SGLD(chains=8, steps=6000, warmup=500, thinning=1, step_size=step), regression, (x, y)).sites["w"]
+    within_errors(draws, mean, (covariance.diagonal() / (1 - 0.25)).sqrt())
+
+
+@pytest.mark.parametrize("temperature", [0.25, 4.0])
+def test_sgld_temperature_scales_the_variance(temperature):
+    x, y = orthogonal_design()
+    mean, covariance = regression_posterior(x, y)
+    backend = bz.SGLD(chains=8, steps=10_000, warmup=1000, thinning=10, step_size=1e-4, temperature=temperature)
+    within_errors(run(backend, regression, (x, y)).sites["w"], mean, (temperature * covariance.diagonal()).sqrt())
+
+
+def test_sgld_at_temperature_zero_finds_the_mode():
+    x, y = orthogonal_design()
+    mean, _ = regression_posterior(x, y)
+    draws = run(bz.SGLD(chains=2, steps=2000, step_size=1e-3, temperature=0.0), regression, (x, y)).sites["w"]
+    assert torch.allclose(draws[:, -1], mean.expand(2, -1), atol=1e-6)
+
+
+def test_sgld_minibatches_have_the_predicted_variance():
+    """Minibatch noise adds ε²/4 · Var(gradient) to the injected ε: the stationary variance follows from both.
+
+    A mean loss instead of the sum, or a likelihood not scaled by N/n, would be off by a factor of the batch or the data.
+    """
+    x, y = orthogonal_design(rows=256, columns=2)
+    mean, covariance = regression_posterior(x, y)
+    batch, step = 64, 2e-5
+    draws = run(
+        bz.SGLD(chains=8, steps=12_000, warmup=4000, thinning=20, step_size=step, batch_size=batch), regression, (x, y)
+    ).sites["w"]
+    residual = y - x @ mean
+    per_row = x * residual[:, None] / 0.25
+    n = len(x)
+    noise = (n / batch) ** 2 * batch * per_row.var(0) * (1 - batch / n)  # without replacement
+    precision = 1 / covariance.diagonal()
+    variance = (step + 0.25 * step**2 * noise) / (step * precision * (1 - 0.25 * step * precision))
+    within_errors(draws, mean, variance.sqrt(), errors=5.0)
+
+
+@pytest.mark.parametrize("make", [lambda x, y: (x, y), lambda x, y: TensorDataset(x, y)], ids=["tensors", "Dataset"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        bz.SGLD(chains=3, steps=2000, step_size=2e-5, batch_size=16),
+        bz.MeanField(chains=1, steps=1500, batch_size=16, draws=500),
+    ],
+    ids=["SGLD", "MeanField"],
+)
+def test_minibatches_of_tensors_and_datasets(backend, make):
+    x, y = orthogonal_design()
+    mean, covariance = regression_posterior(x, y)
+    draws = run(backend, regression, make(x, y))
+    assert ((draws.sites["w"].mean((0, 1)) - mean) / covariance.diagonal().sqrt()).abs().max() < 1.0
+    assert draws.attrs["batch_size"] == 16
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_contract(name):
+    """Shapes, statistics, attrs, pickling; same seed same draws, other seed others; nothing global is touched."""
+    x, y = orthogonal_design(16, dtype=torch.float32)
+    torch.manual_seed(7)
+    pyro.get_param_store().clear()
+    pyro.param("mine", torch.ones(2))
+    before = torch.random.get_rng_state()
+    first, second, other = (run(QUICK[name], regression, (x, y), seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert list(pyro.get_param_store().keys()) == ["mine"]
+    pyro.get_param_store().clear()
+    assert first.sites["w"].shape == (2, 6, 4)
+    assert torch.equal(first.sites["w"], second.sites["w"])
+    assert not torch.equal(first.sites["w"], other.sites["w"])
+    assert set(first.stats) >= STATS[name]
+    assert all(value.shape == (2, 6) for value in first.stats.values())
+    assert first.attrs["backend"] == name and first.attrs["seed"] == 0 and first.attrs["gradients"] > 0
+    assert first.attrs["tuning_time"] > 0 and first.attrs["sampling_time"] > 0
+    again = pickle.loads(pickle.dumps(first))
+    assert torch.equal(again.sites["w"], first.sites["w"])
+    assert pickle.loads(pickle.dumps(QUICK[name])) == QUICK[name]
+
+
+@pytest.mark.parametrize("name", ["NUTS", "HMC"])
+def test_statistics_are_consistent(name):
+    """energy = kinetic − lp with a positive kinetic part; step counts within their bounds; lp is the log joint."""
+    x, y = orthogonal_design()
+    draws = run(EXACT[name], regression, (x, y))
+    stats = draws.stats
+    log_joint = bz.LogJoint(regression, (x, y))
+    assert torch.allclose(log_joint.value(log_joint.unconstrain(draws.sites)), stats["lp"])
+    kinetic = stats["energy"] + stats["lp"]
+    assert (kinetic > -1e-9).all() and abs(kinetic.mean() - 2.0) < 0.2  # d/2 with d = 4
+    assert ((stats["acceptance_rate"] >= 0) & (stats["acceptance_rate"] <= 1)).all()
+    assert 0.7 < stats["acceptance_rate"].mean() < 0.99
+    if name == "NUTS":
+        assert (stats["n_steps"] <= 2 ** stats["tree_depth"] - 1).all() and (stats["n_steps"] >= 1).all()
+
+
+def test_divergences_are_reported():
+    """A funnel with a step far too large for its neck diverges, and says so."""
+
+    def funnel():
+        v = pyro.sample("v", dist.Normal(0.0, 3.0))
+        pyro.sample("z", dist.Normal(torch.zeros(5), (0.5 * v).exp()).to_event(1))
+
+    draws = run(bz.NUTS(chains=4, warmup=60, draws=60, target_accept=0.6, max_tree_depth=6), funnel, ())
+    assert draws.stats["diverging"].dtype == torch.bool
+    assert draws.stats["diverging"].any()
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt, as Ctrl-C does, at the ``after``-th call of a method."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self, original):
+        def wrapped(*args, **kwargs):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return original(*args, **kwargs)
+
+        return wrapped
+
+
+TARGET = {
+    "NUTS": ("bnn_zoo.backends._hamiltonian.Walk.sample", 4),
+    "HMC": ("bnn_zoo.backends._hamiltonian.Walk.sample", 4),
+    "SGLD": ("bnn_zoo.backends.sgld.Walk.sample", 20),
+}
+
+
+@pytest.mark.parametrize("name", TARGET)
+def test_ctrl_c_keeps_the_draws_made_so_far(name, monkeypatch):
+    x, y = orthogonal_design(16)
+    whole = run(QUICK[name], regression, (x, y))
+    place, after = TARGET[name]
+    module, attribute = place.rsplit(".", 2)[0], place.rsplit(".", 2)[1:]
+    owner = getattr(__import__(module, fromlist=["_"]), attribute[0])
+    monkeypatch.setattr(owner, attribute[1], Interrupt(after)(getattr(owner, attribute[1])))
+    with pytest.warns(UserWarning, match=r"interrupted: 4 of 6 draws"):
+        part = run(QUICK[name], regression, (x, y))
+    assert part.sites["w"].shape == (2, 4, 4)
+    assert torch.equal(part.sites["w"], whole.sites["w"][:, :4])
+    assert part.attrs["interrupted"]
+
+
+def test_ctrl_c_in_mean_field_draws_from_what_was_learnt(monkeypatch):
+    from bnn_zoo.backends.mean_field import Restart
+
+    x, y = orthogonal_design(16)
+    monkeypatch.setattr(Restart, "step", Interrupt(8)(Restart.step))
+    with pytest.warns(UserWarning, match="interrupted after 8 of 12 steps"):
+        draws = run(QUICK["MeanField"], regression, (x, y))
+    assert draws.sites["w"].shape == (1, 6, 4) and draws.history["elbo"].shape == (1, 8)
+
+
+@pytest.mark.parametrize("name", ["NUTS", "SGLD"])
+def test_ctrl_c_before_any_draw_says_so(name, monkeypatch):
+    x, y = orthogonal_design(16)
+    monkeypatch.setattr(_loop.time, "monotonic", _loop.time.monotonic)
+    owner = __import__(TARGET[name][0].rsplit(".", 2)[0], fromlist=["_"]).Walk
+    warm = "warm" if name == "NUTS" else "step"
+    monkeypatch.setattr(owner, warm, Interrupt(3)(getattr(owner, warm)))
+    with pytest.raises(KeyboardInterrupt, match="no draws yet"):
+        run(QUICK[name], regression, (x, y))
+
+
+def test_sgld_that_diverges_says_what_to_do():
+    x, y = orthogonal_design()
+    with pytest.raises(FloatingPointError, match="smaller step_size"):
+        run(bz.SGLD(steps=400, step_size=1.0), regression, (x, y))
+
+
+def test_schedules():
+    cosine = bz.schedules.cosine(1.0, end=0.1, steps=100)
+    assert (
+        cosine(0) == 1.0 and abs(cosine(50) - 0.55) < 1e-12 and abs(cosine(100) - 0.1) < 1e-12 and cosine(200) == cosine(100)
+    )
+    assert bz.schedules.as_schedule(bz.schedules.cosine(1.0), 10).steps == 10
+    assert bz.schedules.polynomial(1.0, b=1.0, gamma=0.5)(3) == 0.5
+    assert bz.schedules.as_schedule(0.3, 5)(4) == 0.3
+    x, y = orthogonal_design(16)
+    draws = run(bz.SGLD(steps=40, warmup=0, thinning=1, step_size=bz.schedules.cosine(1e-3)), regression, (x, y))
+    assert (draws.stats["step_size"].diff(dim=1) < 0).all()
+
+
+def test_another_guide_can_be_plugged_in():
+    """A full-rank guide finds the correlated posterior that mean field cannot."""
+    from pyro.infer.autoguide import AutoMultivariateNormal
+
+    x, y = correlated_design()
+    _, covariance = regression_posterior(x, y)
+    full = run(
+        bz.MeanField(
+            steps=1500, draws=2000, learning_rate=bz.schedules.cosine(0.05), guide=AutoMultivariateNormal, particles=4
+        ),
+        regression,
+        (x, y),
+    ).sites["w"]
+    mean_field = run(bz.MeanField(steps=1500, draws=1000), regression, (x, y)).sites["w"]
+    truth = covariance.diagonal().sqrt()
+    assert ((full.std((0, 1)) / truth - 1).abs() < 0.2).all()
+    assert (mean_field.std((0, 1)) < 0.7 * truth).all()
+
+
+def test_mean_field_kl_is_analytic():
+    """With no data the ELBO is −KL(q ‖ prior): at the prior itself exactly zero, with no Monte Carlo noise."""
+    from bnn_zoo.guides import MeanFieldNormal
+    from pyro.infer import TraceMeanField_ELBO
+
+    def prior():
+        pyro.sample("w", dist.Normal(torch.zeros(50), 1.0).to_event(1))
+
+    guide = MeanFieldNormal(prior, init_scale=1.0)
+    with pyro.get_param_store().scope():
+        losses = [TraceMeanField_ELBO().loss(prior, guide) for _ in range(3)]
+    assert all(abs(loss) < 1e-4 for loss in losses), losses
+
+
+def test_progress_bar_shows_rate_step_size_and_divergences(capsys):
+    x, y = orthogonal_design(16)
+    bz.fit(regression, (x, y), QUICK["NUTS"], progress=True)
+    said = capsys.readouterr().err
+    assert (
+        "NUTS warm-up" in said and "NUTS draws" in said and "step size" in said and "divergences" in said and "it/s" in said
+    )
+
+
+def test_third_party_backend():
+    """Any dataclass with ``run`` is a backend."""
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class Prior:
+        draws: int = 5
+
+        def run(self, model, data, *, seed=0, device=None, progress=True):
+            return bz.Draws({"w": torch.randn(1, self.draws, 4, generator=torch.Generator().manual_seed(seed)).double()})
+
+    posterior = bz.fit(regression, orthogonal_design(), Prior())
+    assert posterior.to_inference_data()["posterior"]["w"].shape == (1, 5, 4)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ALL)
+def test_orthogonal_design_on_cuda(name):
+    x, y = orthogonal_design(dtype=torch.float32)
+    mean, covariance = regression_posterior(x.double(), y.double())
+    draws = ALL[name].run(regression, (x, y), device="cuda", progress=False)
+    assert draws.sites["w"].device.type == "cpu" and draws.attrs["device"].startswith("cuda")
+    within_errors(draws.sites["w"], mean, covariance.diagonal().sqrt())
+
+
+def test_warnings_of_a_run_are_only_ours():
+    x, y = orthogonal_design(16)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for backend in QUICK.values():
+            run(backend, regression, (x, y))
+    assert not caught, [str(w.message) for w in caught]
