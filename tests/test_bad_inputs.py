@@ -23,8 +23,9 @@ LABELS = torch.arange(N) % 3
 NAN, INF = float("nan"), float("inf")
 
 
-def net(outputs=1, inputs=3):
-    return bz.nets.MLP(inputs, outputs, hidden=(4,))
+def net(outputs=1):
+    with torch.random.fork_rng(devices=[]):  # the table checks that nothing else touches the random state
+        return bz.nets.MLP(3, outputs, hidden=(4,))
 
 
 def bnn(outputs=1, likelihood=None, prior=None, module=None):
@@ -47,7 +48,7 @@ def with_value(tensor, value, at=0):
     return changed
 
 
-# ---------------------------------------------------------------------------------------------------- models that must be refused
+# ------------------------------------------------------------------------------------------ models that must be refused
 
 
 def regression(x, y=None):
@@ -120,7 +121,7 @@ def on_a_sphere(x, y=None):
 
 
 def dropout_net():
-    return nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1)).train()
+    return nn.Sequential(net(4), nn.Dropout(0.5)).train()
 
 
 def wrong_shape(name, shape):
@@ -250,7 +251,7 @@ TABLE = {
         r"minibatches of 4 rows need .* all 8 rows, found \[\"'rows': 4 of 4\"\]: write pyro\.plate\('data', size",
     ),
     "BatchNorm in a BNN": (
-        lambda: bnn(module=nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))),
+        lambda: bnn(module=nn.Sequential(net(4), nn.BatchNorm1d(4))),
         ModelError,
         r"layer '1' is BatchNorm1d: .* use nn\.GroupNorm or nn\.LayerNorm instead",
     ),
