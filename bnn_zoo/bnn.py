@@ -7,7 +7,7 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -33,10 +33,10 @@ class BNN:
 
     def __init__(self, net: nn.Module, prior: Prior, likelihood: Likelihood) -> None:
         if not isinstance(net, nn.Module):
-            raise TypeError(f"BNN needs a torch.nn.Module as its net, got {type(net).__name__}")
-        for role, part in (("prior", prior), ("likelihood", likelihood)):
+            raise TypeError(f"BNN needs a torch.nn.Module as its net, such as nets.MLP(8, 1); got {net!r}")
+        for role, part, example in (("prior", prior, "Normal(1.0)"), ("likelihood", likelihood, "Gaussian()")):
             if not callable(part) or isinstance(part, type):
-                raise TypeError(f"BNN needs an instance as its {role}, such as Normal(1.0) or Gaussian(); got {part!r}")
+                raise TypeError(f"BNN needs an instance as its {role}, such as {example}; got {part!r}")
         for name, module in net.named_modules():
             if isinstance(module, _BatchNorm):
                 raise ModelError(
@@ -51,12 +51,20 @@ class BNN:
         self._check_rows(x, y, size)
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
         with factory(x.device, dtype):
-            f = functional_call(self.net, self._weights(x.device, dtype), (x,))
+            f = self._output(self._weights(x.device, dtype), x)
             if f.shape[0] != len(x):
                 raise DataError(f"the net must give one row of output a row of x: x has {len(x)}, got {tuple(f.shape)}")
             law = self.likelihood(f)
             with pyro.plate("data", size or len(x), subsample=x):
                 return pyro.sample("y", law, obs=self._targets(law, y, dtype))
+
+    def _output(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        try:
+            return functional_call(self.net, weights, (x,))
+        except RuntimeError as error:
+            if x.is_floating_point():
+                raise
+            raise DataError(f"x is {x.dtype}, and the net does not take that ({error}): write x.float()") from error
 
     def _weights(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         """One sample statement per random parameter; fixed parameters and buffers as they are, in place and dtype."""
@@ -68,10 +76,13 @@ class BNN:
         for name, parameter in self.net.named_parameters():
             if parameter.requires_grad:
                 law = self.prior(name, parameter.shape)
-                if law.shape() != parameter.shape:
+                if not isinstance(law, Distribution):
+                    raise ModelError(f"site {name!r}: the prior must give a distribution, got {type(law).__name__}")
+                if (law.batch_shape, law.event_shape) != ((), parameter.shape):
                     raise ModelError(
-                        f"site {name!r}: the prior gives shape {tuple(law.shape())}, the weight has "
-                        f"{tuple(parameter.shape)}; expand it: Normal(0., 1.).expand(shape).to_event(len(shape))"
+                        f"site {name!r}: the prior gives batch shape {tuple(law.batch_shape)} and event shape "
+                        f"{tuple(law.event_shape)}, the weight needs event shape {tuple(parameter.shape)} alone: end the "
+                        "prior with .expand(shape).to_event(len(shape))"
                     )
                 values[name] = pyro.sample(name, law).to(device, dtype)
         return values
@@ -94,10 +105,12 @@ class BNN:
 
     @staticmethod
     def _check_rows(x: Any, y: Any, size: int | None) -> None:
-        if not isinstance(x, Tensor) or not (y is None or isinstance(y, Tensor)):
-            raise DataError(f"BNN takes tensors, got {type(x).__name__}, {type(y).__name__}: use torch.as_tensor")
+        for name, value in (("x", x), ("y", y)):
+            if not isinstance(value, Tensor) and not (name == "y" and value is None):
+                raise DataError(f"{name} must be a tensor, got {type(value).__name__}: use torch.as_tensor")
         if x.dim() < 2 or len(x) == 0:
-            raise DataError(f"x must be [rows, …features] with at least one row, got {tuple(x.shape)}")
+            remedy = ": write x[:, None] for one feature" if x.dim() == 1 else ""
+            raise DataError(f"x must be [rows, …features] with at least one row, got {tuple(x.shape)}{remedy}")
         if x.dtype in (torch.uint8, torch.bool):
             raise DataError(f"x is {x.dtype}: turn it into numbers first, for images x.float() / 255")
         if y is not None and y.device != x.device:

@@ -52,8 +52,10 @@ class Posterior:
         seen = self.data if isinstance(self.data, tuple) else self.rows
         for i, (new, old) in enumerate(zip(args, seen, strict=False)):
             if isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape[1:] != old.shape[1:]:
+                remedy = ": write x[None] for one row" if new.shape == old.shape[1:] else ""
                 raise DataError(
                     f"argument {i}: the model was fitted to rows of shape {tuple(old.shape[1:])}, got {tuple(new.shape[1:])}"
+                    f"{remedy}"
                 )
         dtype = next(iter(self.draws.sites.values())).dtype
         return tuple(a.to(dtype) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
@@ -141,6 +143,11 @@ class Posterior:
             new = self._like_data(tensors(test))
             self._check_budget(new, "the predictions")
             groups["predictions"] = posterior_predictive(self.model, sites, new, seed)
+            if not groups["predictions"]:
+                raise DataError(
+                    f"test must be all of the model's arguments, such as (x, y), but with these {len(new)} nothing is "
+                    "observed; for inputs alone use predict(x)"
+                )
             groups["predictions_log_likelihood"] = log_likelihood(self.model, sites, new)
             parts = self._split(new)
             groups["predictions_observed_data"], groups["predictions_constant_data"] = parts
@@ -205,7 +212,7 @@ class Posterior:
         count = self.draws.chains * self.draws.draws * most
         if count > BUDGET:
             raise DataError(
-                f"{what} would hold {count:,} numbers ({self.draws.chains} chains × {self.draws.draws} draws × {most} rows), "
+                f"{what} would hold {count:,} numbers, {self.draws.chains} chains × {self.draws.draws} draws × {most} rows, "
                 f"more than {BUDGET:,}: keep fewer draws (thinning), or export a subset by Posterior(model, rows, draws)"
             )
 

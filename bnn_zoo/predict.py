@@ -8,7 +8,7 @@ out as one batched distribution; sampling, moments and log densities are then pl
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -83,7 +83,7 @@ def _parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor
 
 def laws(
     model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any], which: str
-) -> Iterator[dict[str, tuple[Any, Any]]]:
+) -> Generator[dict[str, tuple[Any, Any]], None, None]:
     """Laws of the model's ``which`` sites ("data" or "open") in chunks of draws: ``{site: (law [chunk, …], observed)}``.
 
     ``sites`` are ``[draw, *shape]``. A model or a law that cannot be batched goes draw by draw, in chunks of one.

