@@ -174,13 +174,13 @@ def pictures(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> None:
             plots.intervals(draws, y, unit=unit, ax=ax).set_title(name)
         figure.savefig(out / "intervals.png", dpi=100)
         ax = plots.coverage(natural, y)
-    ax.figure.savefig(out / "calibration.png", dpi=100)
+    _save(ax, out / "calibration.png")
     for name, o in outcomes.items():
         f = o.prediction.f if o.prediction.f.dim() == 3 else o.prediction.f[..., -1]
         f = f.double() * table.y_scale + table.y_mean if not table.classes else f
-        plots.function_trace(f, unit=unit)[0].figure.savefig(out / f"{name}-trace.png", dpi=100)
+        _save(plots.function_trace(f, unit=unit)[0], out / f"{name}-trace.png")
         if o.posterior.draws.chains > 1:
-            plots.function_rank(f)[0].figure.savefig(out / f"{name}-rank.png", dpi=100)
+            _save(plots.function_rank(f)[0], out / f"{name}-rank.png")
     if len(outcomes) > 1:
         _compare_picture(outcomes, out)
 
@@ -191,4 +191,9 @@ def _compare_picture(outcomes: Mapping[str, Outcome], out: Path) -> None:
         warnings.simplefilter("ignore", UserWarning)  # Pareto-k warnings: they are in the table's columns
         table = export.compare({name: export.load(out / f"{name}.nc") for name in outcomes})
     table.to_csv(out / "loo.csv")
-    plots.compare(table).figure.savefig(out / "compare.png", dpi=100)
+    _save(plots.compare(table), out / "compare.png")
+
+
+def _save(ax: Any, path: Path) -> None:
+    """Write the figure that ``ax`` belongs to."""
+    ax.figure.savefig(path, dpi=100)

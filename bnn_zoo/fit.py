@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro.nn import PyroModule
 from torch.utils.data import Dataset
 
+from .bnn import BNN
 from .data import tensors
 from .posterior import Posterior
-from .types import Backend, Model
+from .types import Backend, DataError, Model
 
 
 def fit(
@@ -40,5 +42,12 @@ def fit(
         raise TypeError(f"fit needs a backend with its settings, such as NUTS(chains=4); got {backend!r}")
     if not callable(model):
         raise TypeError(f"fit needs a Pyro model, something to call, got {type(model).__name__}")
-    draws = backend.run(model, data, seed=seed, device=device, progress=progress)
-    return Posterior(model, data if isinstance(data, Dataset) else tensors(data), draws)
+    if isinstance(model, torch.nn.Module) and not isinstance(model, PyroModule):
+        raise TypeError(f"fit got the network {type(model).__name__} alone: write BNN(net, prior, likelihood)")
+    if not isinstance(seed, int):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    rows = data if isinstance(data, Dataset) else tensors(data, device)
+    if isinstance(model, BNN) and not isinstance(rows, Dataset) and len(rows) < 2:
+        raise DataError("a BNN is fitted to (x, y), and y is missing from the data: it would be drawn from the prior")
+    draws = backend.run(model, rows, seed=seed, device=device, progress=progress)
+    return Posterior(model, rows, draws)

@@ -44,7 +44,8 @@ class Prior(Protocol):
     """A law for a weight: ``prior("0.weight", torch.Size([50, 8]))`` gives a distribution over that whole tensor.
 
     The distribution's event shape is the weight's shape: independent weights are made by ``.to_event(len(shape))``.
-    A prior is called inside the Pyro model and may sample its own hyperparameters at sites ``f"{name}.…"``.
+    A prior is called inside the Pyro model and may sample its own hyperparameters at sites ``f"{name}_…"``: with an
+    underscore, because Pyro's autoguides nest names at dots, and a site cannot live below another.
     """
 
     def __call__(self, name: str, shape: torch.Size) -> Any: ...
@@ -98,7 +99,7 @@ class Backend(Protocol):
     def run(
         self,
         model: Model,
-        data: tuple[Any, ...],
+        data: Any,
         *,
         seed: int = 0,
         device: torch.device | str | None = None,

@@ -1,4 +1,4 @@
-"""Sphinx settings. Build with ``sphinx-build -W docs docs/_build``."""
+"""Sphinx settings. Build with ``sphinx-build -W docs docs/_build/html``."""
 
 import bnn_zoo
 
@@ -7,7 +7,7 @@ author = "the authors of bnn_zoo"
 release = bnn_zoo.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute"]
 html_theme = "furo"
 html_title = f"bnn_zoo {release}"
 

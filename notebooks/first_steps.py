@@ -53,7 +53,7 @@ print(f"one unit of y is {task.y_scale:.1f} on the scale of the disease score")
 
 # %%
 model = bz.BNN(
-    net=bz.nets.MLP(10, 1, hidden=(10 if FAST else 20,)),
+    net=bz.nets.MLP(10, 1, hidden=(5 if FAST else 20,)),
     prior=bz.priors.Normal(scale=bz.priors.fan_in),
     likelihood=bz.likelihoods.Gaussian(),
 )
@@ -77,16 +77,13 @@ data = (task.x, task.y)
 # chains have converged. `compile=True` spends some seconds on compiling the gradient, and then each gradient is cheaper.
 
 # %%
-mean_field = bz.fit(
-    model, data, bz.MeanField(chains=2, steps=300 if FAST else 1000, draws=100 if FAST else 300), seed=0, progress=False
-)
+draws = 30 if FAST else 250
+steps = 200 if FAST else 1000
+mean_field = bz.fit(model, data, bz.MeanField(chains=2, steps=steps, draws=draws), seed=0, progress=False)
 mean_field
 
 # %%
-chains, length = (2, 60) if FAST else (4, 250)
-hmc = bz.fit(
-    model, data, bz.HMC(chains=chains, warmup=length, draws=length, compile=not FAST), seed=0, progress=False
-)
+hmc = bz.fit(model, data, bz.HMC(chains=4, warmup=draws, draws=draws, compile=not FAST), seed=0, progress=False)
 hmc
 
 # %% [markdown]

@@ -99,7 +99,7 @@ def test_positive_support_by_mean_field_is_close():
 
 
 def test_sgld_variance_has_the_predicted_bias():
-    """On a Gaussian with precision λ the discretised chain has variance ``1 / (λ (1 − ε λ / 4))``: at ελ = 1, a third more."""
+    """On a Gaussian with precision λ the discretised variance is ``1 / (λ (1 − ε λ / 4))``: at ελ = 1 a third more."""
     x, y = orthogonal_design()
     mean, covariance = regression_posterior(x, y)
     precision = 1 / covariance[0, 0]
@@ -311,8 +311,9 @@ def test_another_guide_can_be_plugged_in():
 
 def test_mean_field_kl_is_analytic():
     """With no data the ELBO is −KL(q ‖ prior): at the prior itself exactly zero, with no Monte Carlo noise."""
-    from bnn_zoo.guides import MeanFieldNormal
     from pyro.infer import TraceMeanField_ELBO
+
+    from bnn_zoo.guides import MeanFieldNormal
 
     def prior():
         pyro.sample("w", dist.Normal(torch.zeros(50), 1.0).to_event(1))

@@ -410,16 +410,6 @@ TABLE = {
     "mass matrix as a class": (lambda: bz.NUTS(mass_matrix=bz.DenseMass), TypeError, r"mass_matrix must be .*DenseMass\(\)"),
     "seed": (fit(X, Y, seed=None), (TypeError, ValueError), r"seed must be an integer, got None"),
 }
-OPEN = {  # rows whose error is missing or unclear today: a fix makes them pass, and then they must go from here
-    "x alone": "samples y from the prior, as any Pyro model without data does",
-    "bare network": "says that forward() takes 2 arguments, and not what to write",
-    "thinning that leaves nothing": "found only after sampling, by an assert",
-    "chains as a fraction": "fails deep inside torch",
-    "chains as text": "says that str and int do not compare",
-    "mass matrix as a string": "fails when the run starts, with an AttributeError",
-    "mass matrix as a class": "fails when the run starts, with a TypeError",
-    "seed": "says that manual_seed expected a long",
-}
 AFTER_FIT = {
     "predict: number of features": (
         lambda p, _: p.predict(X[:, :2]),
@@ -471,11 +461,7 @@ def check(run, error, message):
     assert torch.get_default_dtype() == dtype
 
 
-def marks(name):
-    return [pytest.mark.xfail(strict=True, reason=OPEN[name])] if name in OPEN else []
-
-
-@pytest.mark.parametrize("row", [pytest.param(name, marks=marks(name)) for name in TABLE])
+@pytest.mark.parametrize("row", TABLE)
 def test_bad_input(row, no_sampling):
     check(*TABLE[row])
 

@@ -95,11 +95,11 @@ def test_scale_by_rule(name):
 @pytest.mark.parametrize("hyper", [priors.HalfCauchy(0.3), priors.HalfNormal(2.0), dist.Gamma(2.0, 1.0)], ids=repr)
 @pytest.mark.parametrize("name", LAWS)
 def test_scale_by_prior(name, hyper):
-    """One scale for the whole tensor, sampled at ``<weight>.scale`` from exactly the law that was given."""
+    """One scale for the whole tensor, sampled at ``<weight>_scale`` from exactly the law that was given."""
     law, reference = LAWS[name]
-    made, sites = law_of(law(hyper), "0.weight", **{"0.weight.scale": torch.tensor(1.5)})
-    assert list(sites) == ["0.weight.scale"]
-    hyper_law = sites["0.weight.scale"]["fn"]
+    made, sites = law_of(law(hyper), "0.weight", **{"0.weight_scale": torch.tensor(1.5)})
+    assert list(sites) == ["0.weight_scale"]
+    hyper_law = sites["0.weight_scale"]["fn"]
     assert hyper_law.shape() == ()
     expected = hyper if isinstance(hyper, dist.Distribution) else hyper("", torch.Size())
     assert torch.equal(hyper_law.log_prob(torch.tensor(0.9)), expected.log_prob(torch.tensor(0.9)))
@@ -108,17 +108,17 @@ def test_scale_by_prior(name, hyper):
 
 def test_hierarchy_of_two_levels():
     _, sites = law_of(priors.Normal(priors.HalfNormal(priors.HalfCauchy(1.0))), "0.weight")
-    assert list(sites) == ["0.weight.scale.scale", "0.weight.scale"]
+    assert list(sites) == ["0.weight_scale_scale", "0.weight_scale"]
 
 
-@pytest.mark.parametrize("scale, more", [(0.3, []), (priors.HalfCauchy(1.0), ["w.scale"])], ids=["number", "prior"])
+@pytest.mark.parametrize("scale, more", [(0.3, []), (priors.HalfCauchy(1.0), ["w_scale"])], ids=["number", "prior"])
 def test_horseshoe(scale, more):
     """τ ~ C⁺(0, scale), λ ~ C⁺(0, 1) of the weight's shape, w ~ N(0, τ²λ²)."""
     lam = torch.tensor([0.5, 1.0, 2.0])
-    held = {"w.scale": torch.tensor(0.3), "w.global_scale": torch.tensor(0.2), "w.local_scale": lam}
+    held = {"w_scale": torch.tensor(0.3), "w_global_scale": torch.tensor(0.2), "w_local_scale": lam}
     law, sites = law_of(priors.Horseshoe(scale), shape=(3,), **held)
-    assert list(sites) == [*more, "w.global_scale", "w.local_scale"]
-    tau_law, lam_law = sites["w.global_scale"]["fn"], sites["w.local_scale"]["fn"]
+    assert list(sites) == [*more, "w_global_scale", "w_local_scale"]
+    tau_law, lam_law = sites["w_global_scale"]["fn"], sites["w_local_scale"]["fn"]
     cauchy = scipy.stats.halfcauchy
     assert tau_law.log_prob(torch.tensor(0.2)).item() == pytest.approx(cauchy(0, 0.3).logpdf(0.2), rel=1e-5)
     assert lam_law.event_shape == (3,)
@@ -144,7 +144,7 @@ def test_per_site_takes_hierarchies_and_functions():
 
     prior = PerSite({"*.bias": own, "*": priors.Horseshoe()})
     assert not law_of(prior, "0.bias")[1]
-    assert list(law_of(prior, "0.weight")[1]) == ["0.weight.global_scale", "0.weight.local_scale"]
+    assert list(law_of(prior, "0.weight")[1]) == ["0.weight_global_scale", "0.weight_local_scale"]
 
 
 def test_per_site_without_a_fitting_pattern():
@@ -187,7 +187,7 @@ def test_inside_a_model_with_its_sites():
         return pyro.sample("w", priors.Normal(priors.HalfCauchy(1.0))("w", torch.Size([2])))
 
     trace = poutine.trace(model).get_trace()
-    assert [n for n in trace.nodes if not n.startswith("_")] == ["w.scale", "w"]
-    scale, w = trace.nodes["w.scale"]["value"], trace.nodes["w"]["value"]
+    assert [n for n in trace.nodes if not n.startswith("_")] == ["w_scale", "w"]
+    scale, w = trace.nodes["w_scale"]["value"], trace.nodes["w"]["value"]
     expected = dist.HalfCauchy(1.0).log_prob(scale) + dist.Normal(0.0, scale).log_prob(w).sum()
     torch.testing.assert_close(trace.log_prob_sum(), expected)

@@ -11,7 +11,7 @@ README = Path(__file__).parents[1] / "README.md"
 def test_example_runs(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     space: dict = {}
-    exec(compile(code.replace("bz.HMC(", "bz.HMC(compile=False, "), str(README), "exec"), space)  # noqa: S102
+    exec(compile(code.replace("bz.HMC(", "bz.HMC(compile=False, "), str(README), "exec"), space)
     prediction, y = space["prediction"], space["y"][space["test"]]
     assert prediction.mean.shape == y.shape
     assert torch.allclose(prediction.sd**2, prediction.epistemic**2 + prediction.aleatoric**2)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data import tensors
 from ..density import LogJoint, from_prior
 from ..kernels import adaptation
-from ..kernels.adaptation import DualAveraging, MassMatrix, Welford, reasonable_step_size
+from ..kernels.adaptation import DenseMass, DiagonalMass, DualAveraging, MassMatrix, Welford, reasonable_step_size
 from ..types import DataError, Draws, Model
 from ._loop import Clock, Recorder, at_least, describe_run, drive, interrupted, to_cpu, within
 
@@ -49,6 +49,10 @@ class Hamiltonian:
 
     def __post_init__(self) -> None:
         at_least(self, chains=1, warmup=0, draws=1, thinning=1)
+        if not isinstance(self.mass_matrix, DiagonalMass | DenseMass):
+            raise TypeError(
+                f"{type(self).__name__}: mass_matrix must be DiagonalMass() or DenseMass(), got {self.mass_matrix!r}"
+            )
         within(self, target_accept=(0.0, 1.0), step_size=(0.0, float("inf")))
 
     @property

@@ -110,9 +110,11 @@ def to_cpu(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def at_least(settings: Any, **bounds: float) -> None:
-    """Raise ValueError unless each named setting is at least its bound: ``at_least(self, chains=1)``."""
+    """Raise unless each named setting is at least its bound, and whole where the bound is: ``at_least(self, chains=1)``."""
     for name, bound in bounds.items():
         value = getattr(settings, name)
+        if value is not None and isinstance(bound, int) and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"{type(settings).__name__}: {name} must be a whole number, got {value!r}")
         if value is not None and not value >= bound:
             raise ValueError(f"{type(settings).__name__}: {name} must be at least {bound}, got {value}")
 

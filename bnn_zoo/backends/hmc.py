@@ -24,8 +24,10 @@ class HMC(Hamiltonian):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, max_leapfrogs=1, jitter=0.0)
-        within(self, trajectory_length=(0.0, float("inf")), jitter=(-1.0, 1.0))
+        at_least(self, max_leapfrogs=1)
+        within(self, trajectory_length=(0.0, float("inf")))
+        if not 0.0 <= self.jitter < 1.0:
+            raise ValueError(f"HMC: jitter must be at least 0 and below 1, got {self.jitter}")
 
     @property
     def kernel(self) -> kernels.HMC:

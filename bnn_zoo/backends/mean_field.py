@@ -18,7 +18,7 @@ from .._scope import factory, seeded
 from ..density import LogJoint, from_prior
 from ..guides import MeanFieldNormal
 from ..schedules import as_schedule, cosine
-from ..types import Draws, Model, Schedule
+from ..types import Draws, Model, ModelError, Schedule
 from ._hamiltonian import Start
 from ._loop import Clock, Recorder, at_least, describe_run, drive, to_cpu, within
 from ._rows import next_rows, rows_and_density
@@ -68,6 +68,12 @@ class MeanField:
     ) -> Draws:
         """Fit q to ``model`` and draw from it. Pyro's parameter store and torch's random state are put back after."""
         log_joint, batches = rows_and_density(model, data, batch_size=self.batch_size, chains=1, seed=seed, device=device)
+        for site in log_joint.sites:
+            if site.transform is None:
+                raise ModelError(
+                    f"site {site.name!r}: its support depends on another site, and independent factors cannot follow it; "
+                    "write it as a share of its range (a site on (0, 1) times the bound), or use NUTS"
+                )
         clock = Clock(log_joint.device)
         starts = self.init(log_joint, self.chains, torch.Generator(log_joint.device).manual_seed(seed))
         begun = log_joint.evaluations
@@ -89,7 +95,9 @@ class MeanField:
                 fit.seconds = (tuning, clock.lap())
             fits.append(fit)
             if done < self.steps:
-                warnings.warn(f"interrupted after {done} of {self.steps} steps: draws are from q as it was then", stacklevel=2)
+                warnings.warn(
+                    f"interrupted after {done} of {self.steps} steps: draws are from q as it was then", stacklevel=2
+                )
                 break
         return self._collect(fits, log_joint, seed, begun, short=done < self.steps or len(fits) < self.chains)
 

@@ -50,6 +50,9 @@ class SGLD:
         within(self, step_size=(0.0, float("inf")))
         if not callable(self.temperature) and not self.temperature >= 0:
             raise ValueError(f"SGLD: temperature must be at least 0, got {self.temperature}")
+        if self.thinning is not None and self.thinning > self.steps - self.burn_in:
+            kept = self.steps - self.burn_in
+            raise ValueError(f"SGLD: thinning={self.thinning} leaves no draw of the {kept} steps after burn-in: thin less")
         if self.burn_in >= self.steps:
             raise ValueError(f"SGLD: warmup={self.warmup} leaves no draw of steps={self.steps}: make more steps")
 

@@ -107,9 +107,7 @@ def _csv(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray, tuple[
     return inputs.to_numpy(float), frame[target].to_numpy(), tuple(map(str, inputs.columns)), target
 
 
-def _table(
-    name: str, x: np.ndarray, y: np.ndarray, features: tuple[str, ...], target: str, train: np.ndarray, test: np.ndarray
-) -> Table:
+def _table(name: str, x: np.ndarray, y: np.ndarray, features: tuple[str, ...], target: str, train: Any, test: Any) -> Table:
     if len(x) < 10 or x.shape[1] == 0:
         raise DataError(f"{name}: expected at least 10 rows and one feature, got {x.shape}")
     if not np.isfinite(x.astype(float)).all() or (y.dtype.kind == "f" and not np.isfinite(y).all()):
@@ -134,6 +132,6 @@ def _table(
     kind = torch.long if "classes" in made else torch.float32
     if len(classes) < 2:
         raise DataError(f"{name}: the target {target!r} has one value only")
-    tensors = [torch.tensor(a, dtype=t) for a, t in ((x[train], torch.float32), (y[train], kind))]
-    tensors += [torch.tensor(a, dtype=t) for a, t in ((x[test], torch.float32), (y[test], kind))]
-    return Table(name, *tensors, **made)
+    inputs, targets = torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=kind)
+    train, test = torch.as_tensor(train).long(), torch.as_tensor(test).long()
+    return Table(name, inputs[train], targets[train], inputs[test], targets[test], **made)

@@ -40,9 +40,10 @@ class MeanFieldNormal:
             with poutine.block(), InitMessenger(self.init_loc_fn), torch.no_grad():
                 self.prototype = poutine.trace(self.model).get_trace(*args, **kwargs)
         nodes = {n: self.prototype.nodes[n] for n in self.prototype.stochastic_nodes}
-        return {name: self._sample(name, site) for name, site in nodes.items() if not site_is_subsample(site)}
+        plates: dict[str, Any] = {}
+        return {name: self._sample(name, site, plates) for name, site in nodes.items() if not site_is_subsample(site)}
 
-    def _sample(self, name: str, site: Any) -> Tensor:
+    def _sample(self, name: str, site: Any, plates: dict[str, Any]) -> Tensor:
         fn, transform = site["fn"], bijection(site["fn"].support)
         start = transform.inv(site["value"]).detach()
         loc = pyro.param(f"guide.{name}.loc", lambda: start.clone())
@@ -51,14 +52,15 @@ class MeanFieldNormal:
             lambda: torch.full_like(start, self.init_scale),
             constraint=constraints.softplus_positive,
         )
-        law = self._law(fn, transform, loc, scale)
-        with ExitStack() as plates:
+        with ExitStack() as inside:
             for frame in site["cond_indep_stack"]:
                 if frame.full_size not in (None, frame.size):
                     raise ModelError(f"site {name!r} is local to the subsampled plate {frame.name!r}: use all rows")
+                if frame.vectorized and frame.name not in plates:
+                    plates[frame.name] = pyro.plate(frame.name, frame.size, dim=frame.dim)
                 if frame.vectorized:
-                    plates.enter_context(pyro.plate(frame.name, frame.size, dim=frame.dim))
-            return pyro.sample(name, law)
+                    inside.enter_context(plates[frame.name])
+            return pyro.sample(name, self._law(fn, transform, loc, scale))
 
     @staticmethod
     def _law(fn: Any, transform: Any, loc: Tensor, scale: Tensor) -> Any:

@@ -136,7 +136,11 @@ class DiagonalMass:
 
 @dataclass(frozen=True)
 class DenseMass:
-    """As ``DiagonalMass`` with the whole covariance: for up to a few hundred strongly correlated dimensions."""
+    """As ``DiagonalMass`` with the whole covariance: for up to a few hundred strongly correlated dimensions.
+
+    Shrunk towards its own diagonal, which keeps it positive definite whatever the units: by ``5e-3 / (n + 5)``, or by
+    ``d / (n + d)`` while there are few draws for d dimensions.
+    """
 
     pooled: bool = True
 
@@ -155,7 +159,9 @@ class DenseMass:
             n = n * len(covariance)
             covariance = covariance.mean(0, keepdim=True)
         eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-        covariance = (n * covariance + 5e-3 * eye) / (n + 5.0)
+        dim = covariance.shape[-1]
+        shrink = 5e-3 / (n + 5.0) if n > 2 * dim else dim / (n + dim)
+        covariance = (1.0 - shrink) * covariance + shrink * eye * (covariance * eye).sum(-1, keepdim=True)
         chains = len(seen.mean)
         cholesky = torch.linalg.cholesky(covariance)
         return Dense(covariance.expand(chains, -1, -1), cholesky.expand(chains, -1, -1))

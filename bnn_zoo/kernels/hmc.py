@@ -41,7 +41,7 @@ def init(position: Tensor, log_joint: LogJointFn) -> HMCState:
 
 
 def uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Uniform(0, 1) of one number per chain."""
+    """Uniform(0, 1) in the shape, dtype and device of ``like``."""
     return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 

@@ -57,6 +57,12 @@ def _turning(v_first: Tensor, v_last: Tensor, p_first: Tensor, p_last: Tensor, p
     return (vecdot(v_first, rho) <= 0) | (vecdot(v_last, rho) <= 0)
 
 
+def _choose(mask: Tensor, new: Phase, old: Phase) -> Phase:
+    """Phase points of ``new`` for the chains in ``mask``, of ``old`` for the others."""
+    q, p, value, gradient = (torch.where(_column(mask, b), a, b) for a, b in zip(new, old, strict=True))
+    return q, p, value, gradient
+
+
 def _pick(mask: Tensor, new: HMCState, old: HMCState) -> HMCState:
     return HMCState(*(torch.where(_column(mask, b), a, b) for a, b in zip(new, old, strict=True)))
 
@@ -85,13 +91,13 @@ class NUTS:
         depth = torch.zeros_like(energy)
         for j in range(self.max_tree_depth):
             forward = uniform(energy, generator) < 0.5
-            ends = tuple(torch.where(_column(forward, a), a, b) for a, b in zip(right, left, strict=True))
+            ends = _choose(forward, right, left)
             step = torch.where(forward, step_size, -step_size).unsqueeze(-1)
-            last, new = self._double(j, log_joint, metric, step, ends, tree.growing, energy, generator)  # type: ignore[arg-type]
+            last, new = self._double(j, log_joint, metric, step, ends, tree.growing, energy, generator)
             depth += tree.growing
             whole = new.growing  # neither turned nor diverged inside
-            left = tuple(torch.where(_column(whole & ~forward, a), a, b) for a, b in zip(last, left, strict=True))
-            right = tuple(torch.where(_column(whole & forward, a), a, b) for a, b in zip(last, right, strict=True))
+            left = _choose(whole & ~forward, last, left)
+            right = _choose(whole & forward, last, right)
             p_sum = torch.where(whole.unsqueeze(-1), tree.p_sum + new.p_sum, tree.p_sum)
             take = whole & (uniform(energy, generator).log() < new.log_weight - tree.log_weight)
             turned = _turning(metric.velocity(left[1]), metric.velocity(right[1]), left[1], right[1], p_sum)
@@ -130,8 +136,7 @@ class NUTS:
         generator: torch.Generator,
     ) -> tuple[Phase, Tree]:
         """2^j leapfrog steps from ``phase``; returns the last point of each chain and the subtree."""
-        shape, like = (2**j, len(energy)), {"dtype": energy.dtype, "device": energy.device}
-        gumbel = -(-torch.rand(shape, generator=generator, **like).log()).log()
+        gumbel = -(-uniform(energy.expand(2**j, -1), generator).log()).log()
         proposal, error = HMCState(phase[0], phase[2], phase[3]), torch.zeros_like(energy)
         best, p_sum = torch.full_like(energy, -torch.inf), torch.zeros_like(phase[1])
         stack: list[tuple[Tensor, Tensor, Tensor]] = []  # (p, velocity, p_sum before it) of open subtrees' first leaves

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import pyro
@@ -28,9 +27,9 @@ class Gaussian:
     scale: float | Distribution | Prior = field(default_factory=lambda: dist.HalfNormal(1.0))
 
     def __post_init__(self) -> None:
-        if isinstance(self.scale, Real) and not (self.scale > 0 and math.isfinite(self.scale)):
+        if isinstance(self.scale, float | int) and not (self.scale > 0 and math.isfinite(self.scale)):
             raise ValueError(f"Gaussian: the noise scale must be a finite number > 0, got {self.scale}")
-        if isinstance(self.scale, type) or not (isinstance(self.scale, Real | Distribution) or callable(self.scale)):
+        if isinstance(self.scale, type) or not (isinstance(self.scale, float | int | Distribution) or callable(self.scale)):
             raise TypeError(
                 "Gaussian: the noise scale must be a number, a distribution or a prior such as HalfNormal(1.0); got "
                 f"{self.scale!r}"
@@ -38,7 +37,7 @@ class Gaussian:
 
     def __call__(self, f: Tensor) -> Any:
         need("Gaussian", f, f.shape[-1] >= 1, "one output a target column")
-        if isinstance(self.scale, Real):
+        if isinstance(self.scale, float | int):
             return normal(f, self.scale)
         law = self.scale if isinstance(self.scale, Distribution) else self.scale("noise", torch.Size())
         return normal(f, pyro.sample("noise", law))

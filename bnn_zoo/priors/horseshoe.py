@@ -16,12 +16,12 @@ from .scale import Law, resolve
 class Horseshoe(Law):
     """Sparsity: ``w_i ~ N(0, τ² λ_i²)``, ``λ_i ~ C⁺(0, 1)``, ``τ ~ C⁺(0, scale)``. Carvalho, Polson & Scott 2010.
 
-    Sites: ``"<weight>.global_scale"`` τ, ``"<weight>.local_scale"`` λ with the weight's shape. Written centred; for
+    Sites: ``"<weight>_global_scale"`` τ, ``"<weight>_local_scale"`` λ with the weight's shape. Written centred; for
     samplers that suffer from the funnel, decentre it from outside with Pyro's
     ``poutine.reparam(model, config={"0.weight": LocScaleReparam(0)})``.
     """
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
-        tau = pyro.sample(f"{name}.global_scale", dist.HalfCauchy(resolve(self.scale, name, shape)))
-        lam = pyro.sample(f"{name}.local_scale", dist.HalfCauchy(1.0).expand(shape).to_event(len(shape)))
+        tau = pyro.sample(f"{name}_global_scale", dist.HalfCauchy(resolve(self.scale, name, shape)))
+        lam = pyro.sample(f"{name}_local_scale", dist.HalfCauchy(1.0).expand(shape).to_event(len(shape)))
         return dist.Normal(0.0, tau * lam).to_event(len(shape))

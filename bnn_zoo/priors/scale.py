@@ -19,13 +19,13 @@ class Law:
     """Base of the priors that are one law with a scale. The scale is a number > 0, a rule, or a prior.
 
     A rule is any function of the weight's shape, such as ``fan_in``. A prior (or a Pyro distribution) makes the model
-    hierarchical: the weight's scale is sampled at the site ``"<weight>.scale"``, one scale for the whole tensor.
+    hierarchical: the weight's scale is sampled at the site ``"<weight>_scale"``, one scale for the whole tensor.
     """
 
     scale: Any = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.scale, Real) and not (self.scale > 0 and math.isfinite(self.scale)):
+        if isinstance(self.scale, float | int) and not (self.scale > 0 and math.isfinite(self.scale)):
             raise ValueError(f"{type(self).__name__}: the scale must be a finite number > 0, got {self.scale}")
         if isinstance(self.scale, type) or not (isinstance(self.scale, Real | Distribution) or callable(self.scale)):
             raise TypeError(
@@ -41,7 +41,7 @@ class Law:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __init_subclass__(cls) -> None:
-        cls.__repr__ = Law.__repr__  # before @dataclass would write one that shows a rule's address
+        cls.__repr__ = Law.__repr__  # type: ignore[method-assign]  # before @dataclass would write one that shows a rule's address
 
 
 def fan_in(shape: torch.Size) -> float:
@@ -53,11 +53,11 @@ def fan_in(shape: torch.Size) -> float:
 
 
 def resolve(scale: float | Callable[[torch.Size], float] | Law | Distribution, name: str, shape: torch.Size) -> Any:
-    """The scale of weight ``name`` as a number, or as a 0-dim tensor sampled at ``"<name>.scale"``."""
+    """The scale of weight ``name`` as a number, or as a 0-dim tensor sampled at ``"<name>_scale"``."""
     if isinstance(scale, Law):
-        return pyro.sample(f"{name}.scale", scale(f"{name}.scale", torch.Size()))
+        return pyro.sample(f"{name}_scale", scale(f"{name}_scale", torch.Size()))
     if isinstance(scale, Distribution):
-        return pyro.sample(f"{name}.scale", scale)
+        return pyro.sample(f"{name}_scale", scale)
     value = scale(shape) if callable(scale) else scale
     if not isinstance(value, Real | Tensor):
         raise TypeError(f"the scale rule of {name!r} must return a number, got {type(value).__name__}")

@@ -10,8 +10,8 @@ import torch
 from _common import alternate, arguments, report
 
 import bnn_zoo as bz
-from bnn_zoo.backends.sgld import SGLD, Walk
 from bnn_zoo.backends._rows import rows_and_density
+from bnn_zoo.backends.sgld import SGLD, Walk
 
 BATCH, ROWS, STEPS = 128, 60_000, 20
 
