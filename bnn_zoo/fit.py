@@ -47,7 +47,7 @@ def fit(
     if not isinstance(seed, int):
         raise TypeError(f"seed must be an integer, got {seed!r}")
     rows = data if isinstance(data, Dataset) else tensors(data, device)
-    if isinstance(model, BNN) and not isinstance(rows, Dataset) and len(rows) < 2:
+    if isinstance(model, BNN) and not isinstance(rows, Dataset) and len(rows) == 1:
         raise DataError("a BNN is fitted to (x, y), and y is missing from the data: it would be drawn from the prior")
     draws = backend.run(model, rows, seed=seed, device=device, progress=progress)
     return Posterior(model, rows, draws)
