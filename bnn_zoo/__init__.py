@@ -1,6 +1,6 @@
 """bnn_zoo: Bayesian neural networks as plain Pyro models, any backend, ArviZ out."""
 
-from . import diagnostics, likelihoods, metrics, nets, plots, priors, schedules
+from . import data, density, diagnostics, export, guides, likelihoods, metrics, nets, plots, priors, schedules
 from .backends import HMC, NUTS, SGLD, DenseMass, DiagonalMass, MeanField
 from .bnn import BNN
 from .density import LogJoint
@@ -26,8 +26,12 @@ __all__ = [
     "Posterior",
     "Prediction",
     "compare",
+    "data",
+    "density",
     "diagnostics",
+    "export",
     "fit",
+    "guides",
     "likelihoods",
     "load",
     "metrics",

@@ -47,10 +47,10 @@ def weight_dims(name: str, shape: Sequence[int]) -> list[str]:
     """Dimension names of a site named after a torch parameter, one per axis, always prefixed by the site.
 
     A weight of 2 axes has out and in; a convolution's 3, 4, 5 axes are out, in, then k, or kh and kw, or kd, kh and kw;
-    a single axis is out; anything else is ``{name}_dim_{i}``, ArviZ's own default.
+    the one axis of a weight or bias is out; anything else is ``{name}_dim_{i}``, ArviZ's own default.
     """
     axes = len(shape)
-    if axes == 1:
+    if axes == 1 and name.endswith(("weight", "bias")):
         return [f"{name}_out"]
     if name.endswith("weight") and (axes == 2 or axes in KERNEL_AXES):
         return [f"{name}_{axis}" for axis in ("out", "in", *KERNEL_AXES.get(axes, ()))]

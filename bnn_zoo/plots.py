@@ -54,7 +54,7 @@ def intervals(draws: Any, y: Any, *, prob: float = 0.9, unit: str = "data units"
     for chosen, colour, label in ((inside, SKY, "truth inside"), (~inside, ORANGE, "truth outside")):
         if chosen.any():
             ax.vlines(row[chosen], low[chosen], high[chosen], color=colour, lw=width, label=f"{prob:.0%} interval,\n{label}")
-    ax.plot(row, median, ".", color=BLUE, ms=max(1.5, width), label="predictive median")
+    ax.plot(row, median, ".", color="white", mec=BLUE, mew=0.8, ms=max(3.0, 1.5 * width), label="predictive median")
     ax.plot(row, y, color="black", lw=1.2, label="truth")
     ax.set(
         xlabel="row, sorted by truth",

@@ -80,15 +80,16 @@ class Posterior:
 
         Hidden units can be swapped without changing the network, so R-hat of single weights says little. The first lines
         look at what the network computes, at ``probe`` (the model's whole arguments; by default ``rows`` training rows
-        evenly spaced). Columns: ``scalars``, ``max_rhat``, ``share_rhat_above_1.01``, ``min_ess_bulk``,
-        ``median_ess_bulk``, ``min_ess_tail``, as ``diagnostics.summarise``. Chains of a variational backend are
-        restarts: there R-hat tells whether they found the same optimum.
+        evenly spaced). Columns, as ``diagnostics.summarise`` gives them: ``scalars``, ``undefined`` (those without an
+        R-hat), ``max_rhat``, ``share_rhat_above_1.01``, ``min_ess_bulk``, ``median_ess_bulk``, ``min_ess_tail``. Chains of
+        a variational backend are restarts: there R-hat tells whether they found the same optimum.
         """
         args = self._spaced(rows) if probe is None else tensors(probe)
         f, log_lik = self.function_draws(args)
         lines = {f"predictions {k}": v for k, v in f.items()}
         lines |= {f"log likelihood {k}": v for k, v in log_lik.items()} | self.draws.sites
-        return pd.DataFrame({name: summarise(v.flatten(2) if v.dim() > 2 else v[..., None]) for name, v in lines.items()}).T
+        table = pd.DataFrame({n: summarise(v.flatten(2) if v.dim() > 2 else v[..., None]) for n, v in lines.items()}).T
+        return table.astype({"scalars": int, "undefined": int})
 
     def function_draws(self, args: tuple[Any, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """At every draw, the mean ``[chain, draw, n, …]`` and log likelihood ``[chain, draw, n]`` of observed sites."""
@@ -119,7 +120,8 @@ class Posterior:
         """Everything as ArviZ's schema: ``InferenceData`` on arviz < 1, ``xarray.DataTree`` with the same groups from 1.
 
         Groups: posterior, sample_stats, log_likelihood, posterior_predictive, observed_data, constant_data; history (the
-        tuning or optimisation). With ``test=(x, y)`` also predictions, predictions_constant_data,
+        tuning or optimisation). With ``test=(x, y)`` also predictions (``y`` with its noise and ``y_mean``, what the network
+        computes, for function-space diagnostics in ArviZ), predictions_constant_data,
         predictions_observed_data and predictions_log_likelihood. With ``prior=200`` also prior and prior_predictive of
         so many draws; with ``warmup=True`` the statistics of the warm-up. Rows have the dimension ``obs_id``
         (``pred_id`` for test rows); a weight's dimensions carry its name: ``0.weight_out``, ``0.weight_in``. ``coords``
@@ -142,7 +144,7 @@ class Posterior:
         if test is not None:
             new = self._like_data(tensors(test))
             self._check_budget(new, "the predictions")
-            groups["predictions"] = posterior_predictive(self.model, sites, new, seed)
+            groups["predictions"] = _with_means(self.model, sites, new, seed)
             if not groups["predictions"]:
                 raise DataError(
                     f"test must be all of the model's arguments, such as (x, y), but with these {len(new)} nothing is "
@@ -151,7 +153,8 @@ class Posterior:
             groups["predictions_log_likelihood"] = log_likelihood(self.model, sites, new)
             parts = self._split(new)
             groups["predictions_observed_data"], groups["predictions_constant_data"] = parts
-            pred_dims = self._row_dims(parts[0] | parts[1], "pred_id")
+            means = {k: v[0, 0] for k, v in groups["predictions"].items()}
+            pred_dims = self._row_dims(means | parts[0] | parts[1], "pred_id")
             group_dims = {g: pred_dims for g in groups if g.startswith("predictions")}
         if prior:
             groups |= self._prior(prior, seed)
@@ -166,7 +169,7 @@ class Posterior:
             groups,
             dims=dims | row_dims,
             coords=coords,
-            group_dims=group_dims,
+            group_dims=group_dims | {"history": {k: ["chain", "step"] for k, v in history.items() if v.dim() == 2}},
             attrs=run,
             group_attrs={"posterior": run, "sample_stats": run},
         )
@@ -228,6 +231,12 @@ class Posterior:
             f"Posterior({self.draws.attrs.get('backend', 'unknown backend')}: {self.draws.chains} chains × "
             f"{self.draws.draws} draws of {len(self.draws.sites)} sites, {seconds:.1f} s)"
         )
+
+
+def _with_means(model: Model, sites: Mapping[str, Tensor], rows: tuple[Any, ...], seed: int) -> dict[str, Tensor]:
+    """For every observed site new data at each draw, and beside it ``<site>_mean``, the noise-free mean at each draw."""
+    out = replay(model, sites, rows, lambda law, y: {"": law.sample(), "_mean": moments(law)[0]}, seed=seed)
+    return {site + suffix: value for site, values in out.items() for suffix, value in values.items()}
 
 
 def _device(rows: tuple[Any, ...]) -> torch.device:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 
 def drive(step: Callable[[int], None], total: int, *, label: str, progress: bool, describe: Callable[[], str]) -> int:

@@ -171,13 +171,13 @@ MassMatrix = DiagonalMass | DenseMass
 
 
 def windows(warmup: int) -> list[int]:
-    """Warm-up steps after which the mass matrix is renewed: an initial 15 %, doubling windows, a final 10 %.
+    """Warm-up steps after which the mass matrix is renewed: an initial 15 %, doubling windows, a final 10 % (at least 10).
 
-    Stan's schedule (75, then 25, 50, 100, …, last 50 of 1,000), scaled to shorter warm-ups. Below 20 steps: none.
+    Stan's schedule (75, then 25, 50, 100, …, last 50 of 1,000), scaled to shorter warm-ups. Below 30 steps: none.
     """
-    if warmup < 20:
+    if warmup < 30:
         return []
-    begin, end = (75, warmup - 50) if warmup >= 150 else (int(0.15 * warmup), warmup - int(0.1 * warmup))
+    begin, end = (75, warmup - 50) if warmup >= 150 else (int(0.15 * warmup), warmup - max(10, warmup // 10))
     ends, size, at = [], 25, begin
     while at < end:
         nxt = at + size
