@@ -42,10 +42,10 @@ def _mean_field(chains: int, draws: int, rows: int) -> Backend:
 
 
 def _sgld(chains: int, draws: int, rows: int) -> Backend:
-    thinning = 25
+    thinning = 50
     batch = None if rows <= FULL_BATCH else 256
     return SGLD(
-        chains=chains, steps=2 * thinning * draws, thinning=thinning, batch_size=batch, step_size=0.15 / rows, compile=True
+        chains=chains, steps=2 * thinning * draws, thinning=thinning, batch_size=batch, step_size=0.08 / rows, compile=True
     )
 
 

@@ -74,7 +74,9 @@ class Compiled:
         try:
             known = set(torch._inductor.list_options()) if options else set()
             compiled = torch.compile(self.graph, dynamic=False, options={k: v for k, v in options.items() if k in known})
-            compiled(*inputs)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler's own deprecations
+                compiled(*inputs)
             self.call = compiled
         except RuntimeError as error:
             warnings.warn(
