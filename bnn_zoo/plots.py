@@ -280,7 +280,7 @@ OLD_PLOTS = {f"plot_{name}": Old(f"plot_{name}") for name in SAME.split()} | {
 
 
 def arviz_major() -> int:
-    """The installed ArviZ's major version; as in export.py, which is no lower floor and so cannot be imported here."""
+    """The installed ArviZ's major version; as in export, which is no lower floor and so cannot be imported here."""
     return int(version("arviz").split(".")[0])
 
 
