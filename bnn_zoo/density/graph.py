@@ -69,7 +69,7 @@ class Compiled:
         return self.call(*inputs)
 
     def _prove(self, *inputs: Tensor) -> None:
-        # On the CPU tanh by the compiler's exp is three times faster than by its own tanh, and as exact in absolute terms.
+        # On the CPU tanh by the compiler's exp takes 0.4 of the time of its own tanh; float32 error 2e-7 instead of 6e-8.
         options = {"cpp.use_decompose_tanh": True} if inputs[0].device.type == "cpu" else {}
         try:
             known = set(torch._inductor.list_options()) if options else set()
