@@ -1,7 +1,19 @@
 """bnn_zoo: Bayesian neural networks as plain Pyro models, any backend, ArviZ out."""
 
 from . import data, density, diagnostics, export, guides, likelihoods, metrics, nets, plots, priors, schedules
-from .backends import HMC, NUTS, SGLD, DenseMass, DiagonalMass, MeanField
+from .backends import (
+    HMC,
+    MCLMC,
+    NUTS,
+    SGLD,
+    AdjustedMCLMC,
+    ChEES,
+    DenseMass,
+    DiagonalMass,
+    FisherMass,
+    MeanField,
+    RandomWalk,
+)
 from .bnn import BNN
 from .density import LogJoint
 from .export import compare, load
@@ -14,17 +26,22 @@ __version__ = "0.1.0"
 __all__ = [
     "BNN",
     "HMC",
+    "MCLMC",
     "NUTS",
     "SGLD",
+    "AdjustedMCLMC",
+    "ChEES",
     "DataError",
     "DenseMass",
     "DiagonalMass",
     "Draws",
+    "FisherMass",
     "LogJoint",
     "MeanField",
     "ModelError",
     "Posterior",
     "Prediction",
+    "RandomWalk",
     "compare",
     "data",
     "density",

@@ -110,5 +110,13 @@ class Backend(Protocol):
 LogJointFn = Callable[..., tuple[Tensor, Tensor]]
 """``(position [chain, dim], *rows) -> (log joint [chain], its gradient [chain, dim])``."""
 
+
+@runtime_checkable
+class Inlining(Protocol):
+    """A log joint that can take the inner step of a sampler into its compiled graph: ``density.LogJoint``."""
+
+    def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]: ...
+
+
 Values = Mapping[str, Tensor]
 """Values of latent sites by name, in constrained space."""

@@ -11,6 +11,7 @@ from targets import correlated_design, gamma_rate, orthogonal_design, regression
 from torch.utils.data import TensorDataset
 
 import bnn_zoo as bz
+from bnn_zoo.backends import _hamiltonian, sgld
 from bnn_zoo.diagnostics import ess_bulk, ess_mean
 
 EXACT = {
@@ -229,8 +230,8 @@ class Interrupt:
 
 
 TARGET = {
-    "NUTS": ("bnn_zoo.backends._hamiltonian.Walk.sample", 4),
-    "HMC": ("bnn_zoo.backends._hamiltonian.Walk.sample", 4),
+    "NUTS": ("bnn_zoo.backends._chains.Walk.sample", 4),
+    "HMC": ("bnn_zoo.backends._chains.Walk.sample", 4),
     "SGLD": ("bnn_zoo.backends.sgld.Walk.sample", 20),
 }
 
@@ -263,8 +264,7 @@ def test_ctrl_c_in_mean_field_draws_from_what_was_learnt(monkeypatch):
 @pytest.mark.parametrize("name", ["NUTS", "SGLD"])
 def test_ctrl_c_before_any_draw_says_so(name, monkeypatch):
     x, y = orthogonal_design(16)
-    owner = __import__(TARGET[name][0].rsplit(".", 2)[0], fromlist=["_"]).Walk
-    warm = "warm" if name == "NUTS" else "step"
+    owner, warm = (_hamiltonian.HamiltonianWalk, "warm") if name == "NUTS" else (sgld.Walk, "step")
     monkeypatch.setattr(owner, warm, Interrupt(3)(getattr(owner, warm)))
     with pytest.raises(KeyboardInterrupt, match="no draws yet"):
         run(QUICK[name], regression, (x, y))

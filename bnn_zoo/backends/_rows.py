@@ -1,16 +1,63 @@
-"""What the stochastic-gradient backends share: a log joint over all rows or over minibatches of them."""
+"""How a backend sees the rows of the data: all at once, all in chunks, or minibatches of them."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..data import Minibatches, choose_device, minibatches, tensors
-from ..density import LogJoint
-from ..types import Model, ModelError
+from ..density import ChunkedLogJoint, LogJoint
+from ..density.chunked import need_size
+from ..types import DataError, Model, ModelError
+
+
+def density_of(
+    model: Model,
+    data: Any,
+    *,
+    row_chunk: int | None = None,
+    device: torch.device | str | None = None,
+    compile: bool = False,
+) -> LogJoint:
+    """The log joint of ``model`` over all rows of ``data``, at once or, with ``row_chunk``, that many rows at a time.
+
+    With ``row_chunk`` the model is called as ``model(*rows, size=N)`` and must scale its plate to N rows, and ``data`` may
+    also be a torch Dataset: it is read once into main memory, in the dtypes that it gives, and its chunks move to
+    ``device`` one by one. Tensors and arrays go to ``device`` as a whole.
+
+    Raises DataError (NaN in any row, unequal numbers of rows, a Dataset without ``row_chunk``) and ModelError.
+    """
+    if row_chunk is None:
+        return LogJoint(model, tensors(data, device), device=device, compile=compile)
+    need_size(model, "chunks of rows", "row_chunk")
+    place = choose_device(device)
+    rows = tensors(_read(data, row_chunk)) if isinstance(data, Dataset) else tensors(data, place)
+    return ChunkedLogJoint(model, rows, row_chunk=row_chunk, device=place, compile=compile)
+
+
+def _read(data: Dataset[Any], block: int) -> tuple[Tensor, ...]:
+    """All rows of a Dataset of tuples as tensors on the CPU, in order. Global random state is not touched."""
+    if isinstance(data, IterableDataset):
+        raise DataError("an IterableDataset has no known number of rows: expected a Dataset with __len__ and __getitem__")
+    size: int = len(data)  # type: ignore[arg-type]
+    if size == 0:
+        raise DataError("the data set is empty: expected at least one row")
+    columns: list[Tensor] = []
+    start = 0
+    for batch in DataLoader(data, min(block, size), generator=torch.Generator()):
+        if not isinstance(batch, tuple | list) or not all(isinstance(t, Tensor) for t in batch):
+            raise DataError(
+                f"the data set must give tuples of tensors or numbers such as (image, label), got {type(batch).__name__}: "
+                "add transforms.ToTensor() for images"
+            )
+        columns = columns or [t.new_empty((size, *t.shape[1:])) for t in batch]
+        for column, t in zip(columns, batch, strict=True):
+            column[start : start + len(t)] = t
+        start += len(batch[0])
+    return tuple(columns)
 
 
 def rows_and_density(
@@ -29,12 +76,7 @@ def rows_and_density(
     """
     if batch_size is None:
         return LogJoint(model, tensors(data, device), device=device, compile=compile), None
-    accepted = inspect.signature(model).parameters
-    if "size" not in accepted and all(p.kind is not p.VAR_KEYWORD for p in accepted.values()):
-        raise ModelError(
-            f"minibatches call model(*rows, size=N), but this model takes ({', '.join(accepted)}): add size=None and use "
-            "pyro.plate('data', size or len(x), subsample=x), or set batch_size=None"
-        )
+    need_size(model, "minibatches", "batch_size")
     place = choose_device(device)
     generator = torch.Generator(place or "cpu").manual_seed(seed + 1)
     batches = minibatches(data, batch_size, chains, generator, place)

@@ -19,7 +19,7 @@ from ..density import LogJoint, from_prior
 from ..guides import MeanFieldNormal
 from ..schedules import as_schedule, cosine
 from ..types import Draws, Model, ModelError, Schedule
-from ._hamiltonian import Start
+from ._chains import Start
 from ._loop import Clock, Recorder, at_least, describe_run, drive, to_cpu, within
 from ._rows import next_rows, rows_and_density
 

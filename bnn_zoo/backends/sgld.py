@@ -13,7 +13,7 @@ from .. import kernels
 from ..density import LogJoint, from_prior
 from ..schedules import as_schedule
 from ..types import Draws, Model, Schedule
-from ._hamiltonian import Start
+from ._chains import Start
 from ._loop import Clock, Recorder, at_least, describe_run, drive, interrupted, to_cpu, within
 from ._rows import next_rows, rows_and_density
 

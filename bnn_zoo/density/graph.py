@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -18,7 +18,7 @@ from .simplify import simplify
 BatchedFn = Callable[..., tuple[Tensor, Tensor]]
 
 
-def trace(f: BatchedFn, inputs: tuple[Tensor, ...], *, check: Callable[[], Any], compile: bool = False) -> BatchedFn:
+def trace(f: BatchedFn, inputs: tuple[Tensor, ...], *, check: Callable[[], Any]) -> fx.GraphModule:
     """``f`` as a graph for inputs of these shapes. Raises ModelError naming the last site reached where it cannot be.
 
     ``check()`` runs the model under ``vmap``, which refuses randomness and writing in place where plain tracing is silent.
@@ -31,8 +31,7 @@ def trace(f: BatchedFn, inputs: tuple[Tensor, ...], *, check: Callable[[], Any],
             raise
         except RuntimeError as error:
             raise ModelError(_explain(str(error), progress.last)) from error
-    graph = simplify(graph, inputs)
-    return Compiled(graph) if compile else graph
+    return simplify(graph, inputs)
 
 
 def _explain(error: str, last: str) -> str:
@@ -56,27 +55,36 @@ def _explain(error: str, last: str) -> str:
 
 
 class Compiled:
-    """``torch.compile`` of a graph at its first call; the graph itself, with one warning, where no compiler works."""
+    """``torch.compile`` of a graph; the graph itself, with one warning, where no compiler works.
 
-    def __init__(self, graph: Any) -> None:
-        self.graph = graph
-        self.call: BatchedFn = graph
+    Compiling takes seconds: the first ``patience`` calls run the graph as it is, so that a few calls never wait for it.
+    """
+
+    def __init__(self, graph: Any, patience: int = 0) -> None:
+        self.graph, self.patience = graph, patience
+        self.call: Callable[..., tuple[Tensor, ...]] = graph
         self.proven = False
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if not self.proven:
-            self._prove(*inputs)
-        return self.call(*inputs)
+            self.patience -= 1
+            if self.patience < 0:
+                self._prove(*inputs)
+        return self.call(*(t.contiguous() for t in inputs))
 
     def _prove(self, *inputs: Tensor) -> None:
         # On the CPU tanh by the compiler's exp takes 0.4 of the time of its own tanh; float32 error 2e-7 instead of 6e-8.
-        options = {"cpp.use_decompose_tanh": True} if inputs[0].device.type == "cpu" else {}
+        options: dict[str, Any] = {"cpp.use_decompose_tanh": True} if inputs[0].device.type == "cpu" else {}
         try:
             known = set(torch._inductor.list_options()) if options else set()
-            compiled = torch.compile(self.graph, dynamic=False, options={k: v for k, v in options.items() if k in known})
+            options = {k: v for k, v in options.items() if k in known}
+            # Called with one shape, dtype and layout for ever, so nothing to guard; but inputs that are the same tensor in
+            # the first call would be taken for one in all: it gets copies.
+            options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+            compiled = torch.compile(self.graph.forward, dynamic=False, options=options)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the compiler's own deprecations
-                compiled(*inputs)
+                compiled(*(t.clone(memory_format=torch.contiguous_format) for t in inputs))
             self.call = compiled
         except RuntimeError as error:
             warnings.warn(
@@ -85,6 +93,45 @@ class Compiled:
                 stacklevel=4,
             )
         self.proven = True
+
+
+class Inlined:
+    """A step of a sampler and the log joint that it calls, as one compiled graph per shape of its inputs."""
+
+    def __init__(self, log_joint: Any, f: Callable[..., tuple[Tensor, ...]]) -> None:
+        self.log_joint, self.f = log_joint, f
+        self.graphs: dict[Any, tuple[Compiled, int]] = {}
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        key = tuple(t.shape for t in inputs)
+        if key not in self.graphs:
+            self.graphs[key] = self._build(inputs)
+        graph, evaluations = self.graphs[key]
+        try:
+            outputs = graph(*inputs, *self.log_joint.tensors)
+        except torch.linalg.LinAlgError:  # of one chain's matrix: the log joint itself knows how to go on
+            return self.f(self.log_joint, *inputs)
+        self.log_joint.evaluations += evaluations
+        return outputs
+
+    def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Compiled, int]:
+        inner, evaluations = self.log_joint.graph, 0
+        data = self.log_joint.tensors
+
+        def whole(*flat: Tensor) -> tuple[Tensor, ...]:
+            def log_joint(position: Tensor) -> tuple[Tensor, Tensor]:
+                nonlocal evaluations
+                evaluations += position.shape[0]
+                return inner(position)(position, *flat[len(inputs) :])
+
+            return self.f(log_joint, *flat[: len(inputs)])
+
+        with torch.no_grad():
+            whole(*inputs, *data)  # builds the inner graph outside the trace
+            evaluations = 0
+            apart = [t.clone() for t in inputs]  # the same tensor given twice would be traced as one input for ever
+            graph = make_fx(functionalize(whole))(*apart, *data)
+        return Compiled(graph), evaluations
 
 
 def _first_line(error: Exception) -> str:

@@ -19,14 +19,18 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor
+from torch import Tensor, fx
 from torch.func import grad_and_value, vmap
 
 from .._scope import factory, seeded
 from ..types import Model
-from .graph import trace
+from .graph import Compiled, Inlined, trace
+from .layout import RowsLast
 from .messengers import Constrained, Unconstrained
 from .sites import look
+
+PATIENCE = 1000
+"""Calls of the log joint before its graph is compiled: starting points and guesses of a step size do not need that."""
 
 
 class LogJoint:
@@ -64,7 +68,9 @@ class LogJoint:
         with self._scope(validate=True), seeded(0, self.device):
             self.sites, self.rows = look(self.model, self.args, self.kwargs)
         self.dim = sum(site.size for site in self.sites)
-        self._graphs: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {}
+        self._graphs: dict[Any, Any] = {}
+        self._traced: dict[int, fx.GraphModule] = {}
+        self._inlined: dict[Callable[..., Any], Inlined] = {}
 
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
         tensors = rows or self._tensors(self.args)
@@ -72,10 +78,21 @@ class LogJoint:
         self.evaluations += position.shape[0]
         try:
             if key not in self._graphs:
-                self._graphs[key] = self._build(position, tensors)
+                graph = self.graph(position) if not rows else self._build(position, tensors)
+                self._graphs[key] = Compiled(graph, PATIENCE) if self.compile else graph
             return self._graphs[key](position, *tensors)
         except torch.linalg.LinAlgError:
             return self._one_by_one(position, rows)
+
+    def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+        """``f(log_joint, *tensors) -> tensors`` as ``(*tensors) -> tensors``: with ``compile``, one graph of both.
+
+        For the inner step of a sampler: f is pure, calls the log joint at positions ``[chain, dim]`` a fixed number of
+        times, and is a function of a module, not made anew for each call. Without ``compile`` f runs as it is.
+        """
+        if not self.compile:
+            return partial(f, self)
+        return self._inlined.setdefault(f, Inlined(self, f))
 
     def value(self, position: Tensor) -> Tensor:
         """Log joint ``[…]`` of positions ``[…, dim]``, without gradient."""
@@ -105,6 +122,18 @@ class LogJoint:
             with self._scope():
                 flat = vmap(lambda one: self._run(Constrained(one), self._tensors(self.args)).reached)(rows)
         return torch.cat([flat[s.name].reshape(*batch, s.size) for s in self.sites], -1)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors among the model's arguments."""
+        return self._tensors(self.args)
+
+    def graph(self, position: Tensor) -> fx.GraphModule:
+        """The traced graph ``(position, *tensors) -> (value, gradient)`` for positions of this shape, not compiled."""
+        key = position.shape[0]
+        if key not in self._traced:
+            self._traced[key] = self._build(position, self.tensors)
+        return self._traced[key]
 
     # ------------------------------------------------------------------ inside
 
@@ -153,7 +182,7 @@ class LogJoint:
             out = vmap(f, chunk_size=64)(self._split(position.reshape(-1, self.dim)))
         return {k: v.reshape(batch + v.shape[1:]) for k, v in out.items()}
 
-    def _build(self, position: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def _build(self, position: Tensor, tensors: tuple[Tensor, ...]) -> fx.GraphModule:
         """Trace the batched value and gradient for this number of chains and these shapes of rows."""
         one = grad_and_value(lambda parts, *t: self._log_joint(parts, *t)[0])
         chains, names = position.shape[0], [s.name for s in self.sites]
@@ -170,6 +199,6 @@ class LogJoint:
                 grads, value = mapped(parts, *tensors)
             return value, torch.cat([grads[name].reshape(chains, -1) for name in names], 1)
 
-        with self._scope():
+        with self._scope(), RowsLast():
             check = partial(mapped, self._split(position), *tensors)
-            return trace(batched, (position, *tensors), check=check, compile=self.compile)
+            return trace(batched, (position, *tensors), check=check)

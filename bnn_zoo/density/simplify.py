@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from .layout import rows_last
+
 aten = torch.ops.aten
 LARGEST = 1_000_000
 """Constants of more elements than this are left to be computed."""
@@ -23,6 +25,7 @@ def simplify(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
     shapes.run(*inputs)
     _fold(graph, shapes.seen)
     _drop(graph, shapes.seen)
+    rows_last(graph, shapes.seen)
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
     graph.graph.lint()

@@ -4,9 +4,27 @@ Each is a frozen dataclass of settings with ``init(position, log_joint) -> State
 all chains at once; randomness comes from a passed ``torch.Generator``. Adaptation is separate (``adaptation.py``).
 """
 
+from .adjusted_mclmc import AdjustedMCLMC
+from .chees import ChEES
 from .hmc import HMC
+from .isokinetic import LEAPFROG, MCLACHLAN
+from .mclmc import MCLMC
 from .metric import Dense, Diagonal, Metric
 from .nuts import NUTS
+from .random_walk import RandomWalk
 from .sgld import SGLD
 
-__all__ = ["HMC", "NUTS", "SGLD", "Dense", "Diagonal", "Metric"]
+__all__ = [
+    "HMC",
+    "LEAPFROG",
+    "MCLACHLAN",
+    "MCLMC",
+    "NUTS",
+    "SGLD",
+    "AdjustedMCLMC",
+    "ChEES",
+    "Dense",
+    "Diagonal",
+    "Metric",
+    "RandomWalk",
+]

@@ -1,6 +1,6 @@
-"""Tuning of step size and mass matrix during warm-up, apart from the kernels that use them.
+"""Tuning of the step size during warm-up and the schedule of its windows, apart from the kernels that use them.
 
-State of both is plain tensors and numbers, so that a run can be written out and taken up again.
+Its state is plain tensors and numbers, so that a run can be written out and taken up again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..types import LogJointFn
 from .hmc import HMCState
 from .integrators import leapfrog
-from .metric import Dense, Diagonal, Metric, kinetic
+from .metric import Metric, kinetic
 
 
 @dataclass
@@ -87,87 +87,6 @@ def reasonable_step_size(
             break
         step = torch.where(going, step * 2.0**direction, step)
     return step
-
-
-@dataclass
-class Welford:
-    """Running mean and (co)variance of positions, per chain: numerically stable one-pass update. Welford 1962."""
-
-    dense: bool = False
-    count: int = 0
-    mean: Tensor = field(default_factory=lambda: torch.zeros(0))
-    m2: Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    def update(self, position: Tensor) -> None:
-        if self.count == 0:
-            self.mean = torch.zeros_like(position)
-            shape = (*position.shape, position.shape[-1]) if self.dense else position.shape
-            self.m2 = position.new_zeros(shape)
-        self.count += 1
-        delta = position - self.mean
-        self.mean = self.mean + delta / self.count
-        after = position - self.mean
-        self.m2 = self.m2 + (delta.unsqueeze(-1) * after.unsqueeze(-2) if self.dense else delta * after)
-
-
-@dataclass(frozen=True)
-class DiagonalMass:
-    """Mass matrix: the variances of the warm-up draws, each chain around its own mean, averaged over the chains.
-
-    ``pooled=False`` gives each chain its own. Shrunk as in Stan: ``(n v + 5 · 1e-3) / (n + 5)``.
-    """
-
-    pooled: bool = True
-
-    def start(self, position: Tensor) -> Diagonal:
-        return Diagonal(torch.ones_like(position))
-
-    def estimator(self) -> Welford:
-        return Welford()
-
-    def estimate(self, seen: Welford) -> Diagonal:
-        variance = seen.m2 / (seen.count - 1)
-        n = seen.count
-        if self.pooled:
-            n = n * len(variance)
-            variance = variance.mean(0, keepdim=True).expand_as(variance)
-        return Diagonal((n * variance + 5e-3) / (n + 5.0))
-
-
-@dataclass(frozen=True)
-class DenseMass:
-    """As ``DiagonalMass`` with the whole covariance: for up to a few hundred strongly correlated dimensions.
-
-    Shrunk towards its own diagonal, which keeps it positive definite whatever the units: by ``5e-3 / (n + 5)``, or by
-    ``d / (n + d)`` while there are few draws for d dimensions.
-    """
-
-    pooled: bool = True
-
-    def start(self, position: Tensor) -> Dense:
-        eye = torch.eye(position.shape[-1], dtype=position.dtype, device=position.device)
-        eye = eye.expand(len(position), -1, -1)
-        return Dense(eye, eye)
-
-    def estimator(self) -> Welford:
-        return Welford(dense=True)
-
-    def estimate(self, seen: Welford) -> Dense:
-        covariance = seen.m2 / (seen.count - 1)
-        n = seen.count
-        if self.pooled:
-            n = n * len(covariance)
-            covariance = covariance.mean(0, keepdim=True)
-        eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-        dim = covariance.shape[-1]
-        shrink = 5e-3 / (n + 5.0) if n > 2 * dim else dim / (n + dim)
-        covariance = (1.0 - shrink) * covariance + shrink * eye * (covariance * eye).sum(-1, keepdim=True)
-        chains = len(seen.mean)
-        cholesky = torch.linalg.cholesky(covariance)
-        return Dense(covariance.expand(chains, -1, -1), cholesky.expand(chains, -1, -1))
-
-
-MassMatrix = DiagonalMass | DenseMass
 
 
 def windows(warmup: int) -> list[int]:

@@ -5,15 +5,17 @@ M⁻¹ is meant to approximate the posterior's covariance. It is kept per chain;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 
 class Metric(Protocol):
-    """What integrators and kernels need to know of the mass matrix."""
+    """What integrators and kernels need to know of the mass matrix. A named tuple of tensors, so it can enter a graph."""
+
+    def __iter__(self) -> Iterator[Tensor]: ...
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Momenta ``[chain, dim]``."""
@@ -27,8 +29,7 @@ def kinetic(metric: Metric, p: Tensor) -> Tensor:
     return 0.5 * (p * metric.velocity(p)).sum(-1)
 
 
-@dataclass(frozen=True)
-class Diagonal:
+class Diagonal(NamedTuple):
     """``M⁻¹ = diag(variance)``, variance ``[chain, dim]``."""
 
     variance: Tensor
@@ -41,8 +42,7 @@ class Diagonal:
         return self.variance * p
 
 
-@dataclass(frozen=True)
-class Dense:
+class Dense(NamedTuple):
     """``M⁻¹ = covariance``, ``[chain, dim, dim]``, with its lower Cholesky factor."""
 
     covariance: Tensor

@@ -9,7 +9,9 @@ that have finished are masked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -18,7 +20,7 @@ from torch.linalg import vecdot
 
 from ..types import LogJointFn
 from .hmc import DIVERGENCE, HMCState, _column, init, uniform
-from .integrators import Phase, leapfrog
+from .integrators import Phase, inline, one_step
 from .metric import Metric, kinetic
 
 
@@ -55,6 +57,37 @@ def _turning(v_first: Tensor, v_last: Tensor, p_first: Tensor, p_last: Tensor, p
     """
     rho = p_sum.sub(p_first + p_last, alpha=0.5)
     return (vecdot(v_first, rho) <= 0) | (vecdot(v_last, rho) <= 0)
+
+
+@cache
+def leaf(metric: type) -> Callable[..., tuple[Tensor, ...]]:
+    """The next leaf of a subtree as a function of tensors: a leapfrog step, then a choice between it and the proposal.
+
+    ``(log_joint, *metric, step, q, p, gradient, H₀, gumbel, Σp, growing, *chosen)`` to
+    ``(q, p, log joint, gradient, velocity, H − H₀, Σp, growing, *chosen)`` with
+    ``chosen = (q, log joint, gradient, H − H₀, score)``. A leaf is drawn with probability ∝ exp(H₀ − H): the largest
+    score H₀ − H + Gumbel noise.
+    """
+    leap = one_step(metric)
+
+    def grow(log_joint: LogJointFn, *tensors: Tensor) -> tuple[Tensor, ...]:
+        *phase, energy, gumbel, p_sum, growing, q1, value1, gradient1, error, best = tensors
+        q, p, value, gradient = leap(log_joint, *phase)
+        v = metric(*phase[:-4]).velocity(p)
+        delta = (0.5 * (p * v).sum(-1) - value - energy).nan_to_num(nan=torch.inf, posinf=torch.inf)
+        score = gumbel - delta
+        take = growing & (score > best)
+        rows = take.unsqueeze(-1)
+        chosen = (
+            torch.where(rows, q, q1),
+            torch.where(take, value, value1),
+            torch.where(rows, gradient, gradient1),
+            torch.where(take, delta, error),
+            torch.where(growing, torch.maximum(score, best), best),
+        )
+        return q, p, value, gradient, v, delta, p_sum + p, growing & (delta <= DIVERGENCE), *chosen
+
+    return grow
 
 
 def _choose(mask: Tensor, new: Phase, old: Phase) -> Phase:
@@ -137,24 +170,20 @@ class NUTS:
     ) -> tuple[Phase, Tree]:
         """2^j leapfrog steps from ``phase``; returns the last point of each chain and the subtree."""
         gumbel = -(-uniform(energy.expand(2**j, -1), generator).log()).log()
-        proposal, error = HMCState(phase[0], phase[2], phase[3]), torch.zeros_like(energy)
-        best, p_sum = torch.full_like(energy, -torch.inf), torch.zeros_like(phase[1])
+        grow = inline(log_joint, leaf(type(metric)))
+        q, p, value, gradient = phase
+        zeros = torch.zeros_like(energy)
+        chosen = [q, value, gradient, zeros, torch.full_like(energy, -torch.inf)]
+        p_sum = torch.zeros_like(p)
         stack: list[tuple[Tensor, Tensor, Tensor]] = []  # (p, velocity, p_sum before it) of open subtrees' first leaves
         errors, alive = [], []
         for i in range(2**j):
-            phase = leapfrog(log_joint, metric, step, phase)
-            q, p, value, gradient = phase
-            v = metric.velocity(p)
-            delta = (0.5 * vecdot(p, v) - value - energy).nan_to_num_(nan=torch.inf, posinf=torch.inf)
-            errors.append(delta)
             alive.append(growing)
-            # a leaf drawn with probability ∝ exp(−delta): the largest of −delta + Gumbel noise
-            score = gumbel[i] - delta
-            take, best = growing & (score > best), torch.maximum(score, best)
-            if bool(take.any()):
-                proposal, error = _pick(take, HMCState(q, value, gradient), proposal), torch.where(take, delta, error)
-            before, p_sum = p_sum, p_sum + p
-            growing = growing & (delta <= DIVERGENCE)
+            before = p_sum
+            q, p, value, gradient, v, delta, p_sum, growing, *chosen = grow(
+                *metric, step, q, p, gradient, energy, gumbel[i], p_sum, growing, *chosen
+            )
+            errors.append(delta)
             if i % 2 == 0:
                 stack.append((p, v, before))
             else:
@@ -166,9 +195,9 @@ class NUTS:
                 break
         delta, seen = torch.stack(errors), torch.stack(alive)
         weight = torch.where(seen, -delta, -torch.inf)
-        return phase, Tree(
-            proposal,
-            error,
+        return (q, p, value, gradient), Tree(
+            HMCState(*chosen[:3]),
+            chosen[3],
             torch.logsumexp(weight, 0),
             p_sum,
             growing,

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import bnn_zoo as bz
+
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
@@ -27,6 +29,20 @@ def concrete(split: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         x, y = rng.normal(size=(927, 8)), rng.normal(size=927)
     x, y = (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std()
     return torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)
+
+
+FILES = {"boston": "bostonHousing", "power": "power-plant"}
+"""UCI sets whose file has another name."""
+
+
+def uci(name: str, split: int = 0) -> bz.data.Table:
+    """UCI set ``name`` (boston, concrete, energy, kin8nm, power, yacht) and its standard 90/10 split, float32.
+
+    Standardised with the training rows' statistics only: x, x_test ``[n, d]``; y, y_test ``[n]`` in units of ``y_scale``
+    around ``y_mean``. Raises DataError where the file is absent (set BNN_ZOO_DATA) or has no such split.
+    """
+    folder = Path(os.environ.get("BNN_ZOO_DATA", SHARED)) / "uci"
+    return bz.data.table(str(folder / f"{FILES.get(name, name)}.npz"), split=split)
 
 
 def alternate(contestants: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[tuple[float, float]]]:

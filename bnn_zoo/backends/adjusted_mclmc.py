@@ -1,0 +1,44 @@
+"""Metropolis-adjusted microcanonical sampling as a backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .. import kernels
+from ..density import LogJoint
+from ..kernels.mass import DiagonalMass
+from ._hamiltonian import Hamiltonian, HamiltonianWalk
+from ._loop import at_least, within
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdjustedMCLMC(Hamiltonian):
+    """Microcanonical trajectories with an accept step: exact, full batch. Robnik, Cohn-Gordon & Seljak 2025.
+
+    ``trajectory_length`` is the mean path of a trajectory in posterior standard deviations, drawn anew for each from
+    (0, 2 · length); ``max_steps`` bounds its steps, of two gradients each with the default ``coefficients``. The other
+    settings are those of ``Hamiltonian``; the mass matrix is diagonal.
+    """
+
+    target_accept: float = 0.9
+    trajectory_length: float = 1.5
+    max_steps: int = 256
+    coefficients: tuple[float, ...] = kernels.MCLACHLAN
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, max_steps=1)
+        within(self, trajectory_length=(0.0, float("inf")))
+        if not isinstance(self.mass_matrix, DiagonalMass):
+            raise TypeError(f"AdjustedMCLMC: mass_matrix must be diagonal, such as DiagonalMass(), got {self.mass_matrix!r}")
+
+    @property
+    def kernel(self) -> kernels.AdjustedMCLMC:
+        return kernels.AdjustedMCLMC(self.trajectory_length, self.max_steps, self.coefficients)
+
+    def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> HamiltonianWalk:
+        if log_joint.dim < 2:
+            raise ValueError("AdjustedMCLMC needs a posterior of two dimensions or more, got 1: use NUTS")
+        return super().walk(log_joint, chains, generator)

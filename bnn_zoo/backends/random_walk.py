@@ -1,0 +1,39 @@
+"""Random-walk Metropolis as a backend: for teaching, and as the slow baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .. import kernels
+from ..density import LogJoint
+from ._hamiltonian import Hamiltonian, HamiltonianWalk
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomWalk(Hamiltonian):
+    """Random-walk Metropolis: exact, but an independent draw in d dimensions costs of the order of d steps.
+
+    The step is tuned to the acceptance rate 0.234 that is best in many dimensions (Roberts, Gelman & Gilks 1997). The other
+    settings are those of ``Hamiltonian``.
+    """
+
+    warmup: int = 5_000
+    draws: int = 1_000
+    thinning: int = 20
+    target_accept: float = 0.234
+
+    @property
+    def kernel(self) -> kernels.RandomWalk:
+        return kernels.RandomWalk()
+
+    def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> RandomWalkWalk:
+        return RandomWalkWalk(self, log_joint, chains, generator)
+
+
+class RandomWalkWalk(HamiltonianWalk):
+    """One run under way; there is no leapfrog to guess a step size with: 1 is right for the right mass matrix."""
+
+    def _reasonable(self, guess: torch.Tensor) -> torch.Tensor:
+        return guess

@@ -1,0 +1,89 @@
+"""Microcanonical Langevin Monte Carlo. Robnik & Seljak, "Microcanonical Langevin Monte Carlo", AABI 2024."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..types import LogJointFn
+from .integrators import inline
+from .isokinetic import MCLACHLAN, trajectory, unit
+
+
+class MCLMCState(NamedTuple):
+    """Position ``[chain, dim]``, unit velocity ``[chain, dim]``, log joint ``[chain]`` and its gradient."""
+
+    position: Tensor
+    velocity: Tensor
+    log_joint: Tensor
+    gradient: Tensor
+
+
+class MCLMCInfo(NamedTuple):
+    """Per chain: the energy error of the step, and whether it left the finite numbers and was taken back."""
+
+    energy_error: Tensor
+    diverging: Tensor
+
+
+@dataclass(frozen=True)
+class MCLMC:
+    """Isokinetic dynamics whose velocity forgets its direction over a length L; no accept step, so biased at finite ε.
+
+    Each step first perturbs the velocity, ``u ← (u + ν ξ) / |u + ν ξ|`` with ξ ~ N(0, 1) and
+    ``ν² = (exp(2 ε / L) − 1) / d``, then moves by the splitting ``coefficients``. The stationary law tends to the posterior
+    as ε → 0; the variance of the energy error per dimension measures the bias (Robnik et al. 2023, section 3.2).
+    """
+
+    coefficients: tuple[float, ...] = MCLACHLAN
+
+    @staticmethod
+    def init(position: Tensor, log_joint: LogJointFn, generator: torch.Generator) -> MCLMCState:
+        value, gradient = log_joint(position)
+        return MCLMCState(position, unit(_normal(position, generator)), value, gradient)
+
+    def step(
+        self,
+        state: MCLMCState,
+        log_joint: LogJointFn,
+        scale: Tensor,
+        step_size: Tensor,
+        length: Tensor,
+        generator: torch.Generator,
+    ) -> tuple[MCLMCState, MCLMCInfo]:
+        """One step of all chains: ``scale [chain, dim]`` is σ; ε, L ``[chain]`` are in its units."""
+        move = inline(log_joint, langevin(self.coefficients))
+        *new, error, bad = move(*state, _normal(state.position, generator), scale, step_size, length)
+        return MCLMCState(*new), MCLMCInfo(error, bad)
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+@cache
+def langevin(coefficients: tuple[float, ...]) -> Callable[..., tuple[Tensor, ...]]:
+    """One step as a function of tensors: ``(log_joint, *state, ξ, σ, ε, L) -> (*state, energy error, diverging)``."""
+
+    def move(log_joint: LogJointFn, *tensors: Tensor) -> tuple[Tensor, ...]:
+        x, u, value, gradient, noise, scale, step_size, length = tensors
+        nu = torch.sqrt(torch.expm1(2 * step_size / length) / x.shape[-1])
+        u = unit(u + nu.unsqueeze(-1) * noise)
+        step = step_size.unsqueeze(-1)
+        new, error = trajectory(log_joint, scale, step, (x, u, value, gradient), coefficients)
+        good = torch.isfinite(error) & torch.isfinite(new[2])
+        rows = good.unsqueeze(-1)
+        kept = (
+            torch.where(rows, new[0], x),
+            torch.where(rows, new[1], -u),
+            torch.where(good, new[2], value),
+            torch.where(rows, new[3], gradient),
+        )
+        return *kept, torch.where(good, error, torch.inf), ~good
+
+    return move
