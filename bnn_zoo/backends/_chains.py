@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -71,6 +71,12 @@ class FullBatch:
         count = how_many(self.processes, self.chains, log_joint.device)
         sizes = [self.chains // count + (i < self.chains % count) for i in range(count)]
 
+        clock = Clock(log_joint.device)
+        if self.compile and count > 1:
+            for chains in set(sizes):
+                self._compile(log_joint, chains)
+        compile_time = clock.lap()
+
         def work(group: int) -> dict[str, Any]:
             generator = torch.Generator(log_joint.device).manual_seed(seed + 1_000_003 * group)
             return self._sample(log_joint, sizes[group], generator, progress=progress and group == 0)
@@ -91,12 +97,18 @@ class FullBatch:
             gradients=sum(part["gradients"] for part in parts),
             tuning_gradients=sum(part["tuning_gradients"] for part in parts),
             tuning_steps=self.warmup,
-            tuning_time=max(part["tuning_time"] for part in parts),
+            compile_time=compile_time,
+            tuning_time=compile_time + max(part["tuning_time"] for part in parts),
             sampling_time=max(part["sampling_time"] for part in parts),
             processes_used=count,
             interrupted=short,
         )
         return Draws(to_cpu(log_joint.constrain(positions)), to_cpu(stats), to_cpu(history), attrs)
+
+    def _compile(self, log_joint: LogJoint, chains: int) -> None:
+        """Make one transition that is thrown away, before forking: processes then share what was compiled for it."""
+        generator = torch.Generator(log_joint.device).manual_seed(0)
+        replace(self, init=from_prior).walk(log_joint, chains, generator).move()
 
     def _sample(self, log_joint: LogJoint, chains: int, generator: torch.Generator, progress: bool) -> dict[str, Any]:
         """Warm up and sample in this process: positions ``[chain, draw, dim]``, statistics, history and counts."""

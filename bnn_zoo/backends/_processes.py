@@ -71,7 +71,7 @@ class _Fork:
         context = multiprocessing.get_context("fork")
         self.outcome: tuple[bool, Any] | None = None
         self.receive, send = context.Pipe(duplex=False)
-        self.process = context.Process(target=_child, args=(work, group, send), daemon=True)
+        self.process = context.Process(target=_child, args=(work, group, self.receive, send), daemon=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # "multi-threaded, fork may deadlock": the child uses none
             self.process.start()
@@ -106,10 +106,11 @@ class _Fork:
         return value
 
 
-def _child(work: Callable[[int], Any], group: int, send: Any) -> None:
+def _child(work: Callable[[int], Any], group: int, receive: Any, send: Any) -> None:
     """Run in the fork: Ctrl-C reaches the first process, which passes it on as SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
+    receive.close()  # else sending would wait for ever for its own reader
     try:
         message = (True, work(group))
     except BaseException as error:

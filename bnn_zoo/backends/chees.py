@@ -66,8 +66,11 @@ class ChEESWalk(HamiltonianWalk):
         return self.state.position, self.statistics(info)
 
     def warm(self, i: int) -> None:
+        metric = self.metric
         super().warm(i)
-        self.trajectory.update(*self.latest, self.metric)
+        self.trajectory.update(*self.latest, metric)
+        if self.metric is not metric:  # time is in units of the metric
+            self.trajectory.rescale(float((metric.variance / self.metric.variance).log().mean()) / 2)
         longest = self.settings.max_leapfrogs * float(self.step_size[0])  # type: ignore[attr-defined]
         self.trajectory.log_length = min(self.trajectory.log_length, log(longest))
         self.length = torch.tensor(self.trajectory.log_length).exp().item()

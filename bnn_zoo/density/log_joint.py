@@ -200,5 +200,6 @@ class LogJoint:
             return value, torch.cat([grads[name].reshape(chains, -1) for name in names], 1)
 
         with self._scope(), RowsLast():
+            tensors = tuple(t.detach() for t in tensors)  # the same tensor given twice is two inputs
             check = partial(mapped, self._split(position), *tensors)
             return trace(batched, (position, *tensors), check=check)

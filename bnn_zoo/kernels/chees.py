@@ -96,3 +96,8 @@ class TrajectoryLength:
         self.log_length += self.rate * direction
         keep = self.count**-0.5
         self.log_average = keep * self.log_length + (1 - keep) * self.log_average
+
+    def rescale(self, log_ratio: float) -> None:
+        """A new metric counts time in other units: T becomes ``exp(log_ratio)`` times itself."""
+        self.log_length += log_ratio
+        self.log_average += log_ratio

@@ -1,0 +1,313 @@
+"""Chains spread over forked processes: the draws, what is put back, and every way in which a process can end."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+
+import pytest
+import torch
+from targets import orthogonal_design, regression, regression_posterior
+from test_backends import within_errors
+
+import bnn_zoo as bz
+from bnn_zoo.backends import _chains
+from bnn_zoo.backends._processes import how_many, spread
+
+pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are forked")
+
+CPU = torch.device("cpu")
+DATA = orthogonal_design(16)
+QUICK = bz.NUTS(chains=4, warmup=20, draws=8, processes=2)
+
+
+def run(backend, data=DATA, seed=0):
+    return backend.run(regression, data, seed=seed, progress=False)
+
+
+def never(part):
+    return False
+
+
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+# ---------------------------------------------------------------------------------------------------- how many
+
+
+@pytest.mark.parametrize("asked, chains, expected", [(None, 4, 2), (None, 1, 1), (1, 4, 1), (3, 4, 3), (3, 2, 2), (8, 8, 8)])
+def test_how_many(asked, chains, expected, two_threads):
+    """What was asked for, or one a torch thread; never more than chains."""
+    assert how_many(asked, chains, CPU) == expected
+
+
+@pytest.mark.parametrize("asked", [None, 1, 2])
+@pytest.mark.parametrize("place", ["cuda", "no fork", "CUDA in use"])
+def test_one_process_where_forking_is_out_of_the_question(place, asked, monkeypatch, two_threads):
+    if place == "no fork":
+        monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    if place == "CUDA in use":
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    device = torch.device("cuda") if place == "cuda" else CPU
+    if asked == 2:
+        with pytest.warns(UserWarning, match="processes=2 needs a CPU and an operating system that forks"):
+            assert how_many(asked, 4, device) == 1
+    else:
+        assert how_many(asked, 4, device) == 1
+
+
+def in_a_daemon(work):
+    """``work()`` in a daemon process, which may have no children."""
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = context.Process(target=lambda: send.send(work()), daemon=True)
+        process.start()
+    assert receive.poll(60)
+    answer = receive.recv()
+    process.join()
+    return answer
+
+
+def test_a_daemon_process_runs_all_chains_itself():
+    def work():
+        torch.set_num_threads(2)
+        draws = run(bz.NUTS(chains=4, warmup=2, draws=3))
+        return how_many(None, 4, CPU), draws.attrs["processes_used"], tuple(draws.sites["w"].shape)
+
+    assert in_a_daemon(work) == (1, 1, (4, 3, 4))
+
+
+# ---------------------------------------------------------------------------------------------------- the draws
+
+
+def test_all_chains_have_the_right_law():
+    data = orthogonal_design()
+    mean, covariance = regression_posterior(*data)
+    draws = run(bz.NUTS(chains=4, warmup=100, draws=120, processes=2), data)
+    assert draws.attrs["processes_used"] == 2 and draws.sites["w"].shape == (4, 120, 4)
+    assert all(value.shape == (4, 120) for value in draws.stats.values())
+    within_errors(draws.sites["w"], mean, covariance.diagonal().sqrt())
+    for group in (draws.sites["w"][:2], draws.sites["w"][2:]):
+        within_errors(group, mean, covariance.diagonal().sqrt())
+    assert draws.stats["step_size"][0, 0] == draws.stats["step_size"][1, 0] != draws.stats["step_size"][2, 0]
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [QUICK, bz.HMC(chains=3, warmup=10, draws=8, processes=3), bz.MCLMC(chains=3, warmup=10, draws=8, processes=2)],
+    ids=["NUTS", "HMC", "MCLMC"],
+)
+def test_same_seed_same_draws(backend):
+    first, second, other = run(backend), run(backend), run(backend, seed=1)
+    assert first.sites["w"].shape == (backend.chains, 8, 4)
+    assert torch.equal(first.sites["w"], second.sites["w"])
+    assert all(torch.equal(first.stats[k], second.stats[k]) for k in first.stats)
+    assert not torch.equal(first.sites["w"], other.sites["w"])
+    ends = first.sites["w"][:, -1]
+    assert (torch.cdist(ends, ends) + torch.eye(backend.chains) > 0).all()  # no two chains alike
+    assert first.attrs["gradients"] == second.attrs["gradients"] > first.attrs["tuning_gradients"] > 0
+
+
+def test_gradients_of_all_processes_are_counted():
+    backend = bz.HMC(chains=4, warmup=0, draws=10, processes=2, step_size=0.1)
+    draws = run(backend)
+    steps = int(draws.stats["n_steps"].sum())
+    assert steps <= draws.attrs["gradients"] <= steps + 20 * 4  # and a few for the starting points
+
+
+def test_threads_and_random_state_are_put_back(two_threads):
+    before = torch.random.get_rng_state()
+    seen = spread(lambda group: (torch.get_num_threads(), os.getpid()), 2, never)
+    assert [threads for threads, _ in seen] == [1, 1] and seen[0][1] == os.getpid() != seen[1][1]
+    assert torch.get_num_threads() == 2
+    run(QUICK)
+    assert torch.get_num_threads() == 2 and torch.equal(torch.random.get_rng_state(), before)
+    with pytest.raises(ZeroDivisionError):
+        spread(lambda group: 1 // 0, 2, never)
+    assert torch.get_num_threads() == 2
+    assert spread(lambda group: torch.get_num_threads(), 1, never) == [2]  # alone, it keeps its threads
+
+
+def test_results_come_in_order_and_may_be_large():
+    parts = spread(lambda group: torch.full((300_000,), float(group)), 3, never)
+    assert [float(part.mean()) for part in parts] == [0.0, 1.0, 2.0]
+
+
+# ---------------------------------------------------------------------------------------------------- failures
+
+
+def fail_in_group(bad, error):
+    def work(group):
+        if group == bad:
+            raise error
+        return group
+
+    return work
+
+
+@pytest.mark.parametrize("error", [bz.ModelError("site 'w'"), ValueError("a value"), FloatingPointError("inf")])
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_an_exception_keeps_its_type(bad, error):
+    with pytest.raises(type(error), match=str(error)):
+        spread(fail_in_group(bad, error), 3, never)
+    assert_no_children()
+
+
+def test_an_exception_in_a_sampler_of_a_child(monkeypatch):
+    parent, warm = os.getpid(), bz.backends._hamiltonian.HamiltonianWalk.warm
+
+    def broken(walk, i):
+        if os.getpid() != parent:
+            raise FloatingPointError("in a child")
+        warm(walk, i)
+
+    monkeypatch.setattr(bz.backends._hamiltonian.HamiltonianWalk, "warm", broken)
+    with pytest.raises(FloatingPointError, match="in a child"):
+        run(QUICK)
+
+
+def test_what_cannot_be_sent_is_described():
+    class Local(Exception):
+        pass
+
+    with pytest.raises(RuntimeError, match="Local"):
+        spread(fail_in_group(1, Local("mine")), 2, never)
+    with pytest.raises(RuntimeError, match="lambda"):
+        spread(lambda group: lambda: group, 2, never)
+
+
+def test_a_killed_child_says_what_to_do():
+    def work(group):
+        if group == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return group
+
+    with pytest.raises(RuntimeError, match=r"ended with exit code -9 \(out of memory\?\): use fewer processes"):
+        spread(work, 2, never)
+    assert_no_children()
+
+
+def assert_no_children():
+    """All forks have ended, or do so within seconds."""
+    for process in multiprocessing.active_children():
+        process.join(10)
+    assert not multiprocessing.active_children()
+
+
+def test_a_failure_here_ends_children_that_are_at_work():
+    waiting = threading.Event()  # never set
+
+    def work(group):
+        if group == 0:
+            raise ValueError("here")
+        waiting.wait(60)
+
+    with pytest.raises(ValueError, match="here") as kept:
+        spread(work, 3, never)
+    assert_no_children()
+    assert kept.value is not None
+
+
+class Large:
+    """A result of 1 MB that says when it is about to be sent."""
+
+    def __init__(self, write):
+        self.write = write
+
+    def __reduce__(self):
+        os.write(self.write, b"!")
+        return bytes, (bytes(1_000_000),)
+
+
+def test_a_failure_here_ends_children_with_results_that_nobody_reads():
+    """A result larger than a pipe's buffer must not keep its process waiting for ever, even while the error is kept."""
+    read, write = os.pipe()
+
+    def work(group):
+        if group == 0:
+            for _ in range(2):
+                os.read(read, 1)
+            raise ValueError("here")
+        return Large(write)
+
+    with pytest.raises(ValueError, match="here") as kept:
+        spread(work, 3, never)
+    assert_no_children()
+    assert kept.value is not None
+
+
+# ---------------------------------------------------------------------------------------------------- Ctrl-C
+
+
+def interrupt_here(monkeypatch, after, ready):
+    """KeyboardInterrupt in this process at draw ``after``, once the others have made ``ready`` draws each."""
+    parent, sample = os.getpid(), _chains.Walk.sample
+    read, write = os.pipe()
+
+    def interrupted(walk, i):
+        if os.getpid() != parent and i == ready:
+            os.write(write, b"!")
+        if os.getpid() == parent and i == after:
+            os.read(read, 1)
+            raise KeyboardInterrupt
+        sample(walk, i)
+
+    monkeypatch.setattr(_chains.Walk, "sample", interrupted)
+
+
+def test_ctrl_c_returns_the_draws_of_all(monkeypatch):
+    """The others would go on for a million draws: the signal reaches them."""
+    backend = bz.NUTS(chains=4, warmup=20, draws=1_000_000, processes=2)
+    interrupt_here(monkeypatch, after=5, ready=12)
+    with pytest.warns(UserWarning, match="interrupted: 5 of 1000000 draws"):
+        draws = run(backend)
+    assert draws.attrs["interrupted"] and draws.sites["w"].shape == (4, 5, 4)
+    assert all(value.shape == (4, 5) for value in draws.stats.values())
+    assert (draws.sites["w"].diff(dim=1).abs().amax((1, 2)) > 0).all()
+    assert_no_children()
+
+
+def test_ctrl_c_gives_the_draws_that_an_uninterrupted_run_gives(monkeypatch):
+    whole = run(QUICK)
+    interrupt_here(monkeypatch, after=5, ready=6)
+    with pytest.warns(UserWarning, match="interrupted: 5 of 8 draws"):
+        part = run(QUICK)
+    assert torch.equal(part.sites["w"], whole.sites["w"][:, :5])
+
+
+def test_ctrl_c_while_waiting_for_the_others():
+    """This process is done, and the signal comes while it reads what another sends."""
+    parent = os.getpid()
+    read, _ = os.pipe()
+
+    def work(group):
+        if group == 0:
+            return "all"
+        try:
+            os.kill(parent, signal.SIGINT)
+            os.read(read, 1)
+        except KeyboardInterrupt:
+            return "some"
+
+    assert spread(work, 2, never) == ["all", "some"]
+
+
+def test_ctrl_c_in_warm_up_says_so(monkeypatch):
+    parent, warm = os.getpid(), bz.backends._hamiltonian.HamiltonianWalk.warm
+
+    def interrupted(walk, i):
+        if os.getpid() == parent and i == 3:
+            raise KeyboardInterrupt
+        warm(walk, i)
+
+    monkeypatch.setattr(bz.backends._hamiltonian.HamiltonianWalk, "warm", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="no draws yet"):
+        run(QUICK)
+    assert_no_children()
