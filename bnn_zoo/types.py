@@ -113,7 +113,13 @@ LogJointFn = Callable[..., tuple[Tensor, Tensor]]
 
 @runtime_checkable
 class Inlining(Protocol):
-    """A log joint that can take the inner step of a sampler into its compiled graph: ``density.LogJoint``."""
+    """A log joint that can take the inner step of a sampler into its compiled graph: ``density.LogJoint``.
+
+    ``unroll(chains)``: how many such steps one graph should make, where a sampler has many in a row. More spare the time
+    between calls; those that the sampler turns out not to need are wasted.
+    """
+
+    def unroll(self, chains: int) -> int: ...
 
     def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]: ...
 

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import numpy as np
@@ -182,7 +183,8 @@ def test_threads_change_nothing_and_are_given_back(monkeypatch):
     torch.set_num_threads(3)
     try:
         three = diagnostics.convergence(x)
-        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as another:
+            assert torch.get_num_threads() == another.submit(torch.get_num_threads).result() == 3
         with pytest.raises(ValueError, match="single chain"):
             diagnostics.rhat(torch.zeros(3))
         assert torch.get_num_threads() == 3

@@ -311,3 +311,44 @@ def test_ctrl_c_in_warm_up_says_so(monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="no draws yet"):
         run(QUICK)
     assert_no_children()
+
+
+def test_ctrl_c_keeps_the_draws_of_those_that_have_some(monkeypatch):
+    """This process draws while the other still warms up: its two chains are returned."""
+    parent, warm = os.getpid(), bz.backends._hamiltonian.HamiltonianWalk.warm
+    read, write = os.pipe()
+
+    def slow(walk, i):
+        if os.getpid() != parent and i == 3:
+            os.write(write, b"!")
+            os.read(read_never, 1)
+        warm(walk, i)
+
+    read_never, _ = os.pipe()
+    sample = _chains.Walk.sample
+
+    def interrupted(walk, i):
+        if i == 4:
+            os.read(read, 1)
+            raise KeyboardInterrupt
+        sample(walk, i)
+
+    monkeypatch.setattr(bz.backends._hamiltonian.HamiltonianWalk, "warm", slow)
+    monkeypatch.setattr(_chains.Walk, "sample", interrupted)
+    with pytest.warns(UserWarning, match="2 of 4 chains were still in warm-up and are left out"):
+        with pytest.warns(UserWarning, match="interrupted: 4 of 8 draws were made"):
+            draws = run(QUICK)
+    assert draws.attrs["interrupted"] and draws.sites["w"].shape == (2, 4, 4)
+    assert_no_children()
+
+
+def test_a_fork_compiles_by_itself():
+    """The threads of the compiler's pool do not live in a fork: one that waited for them would never end."""
+    torch.compile(torch.sin)(torch.ones(3))
+
+    def work(group):
+        if group:
+            signal.alarm(120)  # a fork that waits is killed, and that is an error here
+        return torch.compile(torch.cos if group else torch.sin)(torch.zeros(5))
+
+    assert [float(part.sum()) for part in spread(work, 2, never)] == [0.0, 5.0]

@@ -382,6 +382,22 @@ def test_energy_variance_finds_its_step(start):
     assert abs(sum(logs) / len(logs) - best) < 0.1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_energy_variance_recovers_from_a_start_far_away(dtype):
+    """Errors of 1e17 in the first steps, as of a deep network drawn from N(0, 1): in float32 their squares overflow."""
+    target, dim = 5e-4, 900
+    stepper = EnergyVariance(target, dim)
+    stepper.restart(torch.tensor(0.5, dtype=dtype))
+    fine = torch.zeros(2, dtype=torch.bool)
+    for error in (1e17, 6e3, 1e9):
+        stepper.update(torch.tensor([error, 7e16], dtype=dtype), fine)
+        assert 0.0 < float(stepper.step_size) < 0.1
+    stepper.restart(stepper.step_size)  # as at the end of a window
+    for _ in range(500):
+        stepper.update(0.2 * stepper.step_size**3 * dim**0.5 * torch.ones(2, dtype=dtype), fine)
+    assert abs(float(stepper.log_step) - math.log(target / 0.2**2) / 6) < 0.2
+
+
 def test_energy_variance_stays_below_a_step_that_diverged():
     stepper = EnergyVariance(5e-4, 10)
     stepper.restart(torch.tensor(1.0, dtype=torch.float64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..density import LogJoint, from_prior
 from ..types import DataError, Draws, Model
 from ._loop import Clock, Recorder, at_least, describe_run, drive, interrupted, to_cpu
-from ._processes import how_many, spread
+from ._processes import how_many, one_thread, spread
 from ._rows import density_of
 
 Start = Callable[[LogJoint, int, torch.Generator], Tensor]
@@ -73,15 +74,19 @@ class FullBatch:
 
         clock = Clock(log_joint.device)
         if self.compile and count > 1:
-            for chains in set(sizes):
-                self._compile(log_joint, chains)
+            with one_thread():  # as in the processes: the compiler splits loops over the threads that there are
+                for chains in set(sizes):
+                    self._compile(log_joint, chains)
         compile_time = clock.lap()
 
-        def work(group: int) -> dict[str, Any]:
+        def work(group: int) -> dict[str, Any] | str:
             generator = torch.Generator(log_joint.device).manual_seed(seed + 1_000_003 * group)
-            return self._sample(log_joint, sizes[group], generator, progress=progress and group == 0)
+            try:
+                return self._sample(log_joint, sizes[group], generator, progress=progress and group == 0)
+            except KeyboardInterrupt as early:
+                return str(early)
 
-        parts = spread(work, count, cut_short=lambda part: part["positions"].shape[1] < self.draws)
+        parts = self._with_draws(spread(work, count, cut_short=self._cut_short))
         done = min(part["positions"].shape[1] for part in parts)
         short = interrupted(done, self.draws, "draws")
         positions = torch.cat([part["positions"][:, :done] for part in parts])
@@ -104,6 +109,22 @@ class FullBatch:
             interrupted=short,
         )
         return Draws(to_cpu(log_joint.constrain(positions)), to_cpu(stats), to_cpu(history), attrs)
+
+    def _cut_short(self, part: dict[str, Any] | str) -> bool:
+        return isinstance(part, str) or part["positions"].shape[1] < self.draws
+
+    def _with_draws(self, parts: list[dict[str, Any] | str]) -> list[dict[str, Any]]:
+        """The groups of chains that came to their draws; an interrupted run may have others, still in warm-up."""
+        made = [part for part in parts if not isinstance(part, str)]
+        if not made:
+            raise KeyboardInterrupt(next(part for part in parts if isinstance(part, str)))
+        if len(made) < len(parts):
+            chains = sum(len(part["positions"]) for part in made)
+            warnings.warn(
+                f"interrupted: {self.chains - chains} of {self.chains} chains were still in warm-up and are left out",
+                stacklevel=4,
+            )
+        return made
 
     def _compile(self, log_joint: LogJoint, chains: int) -> None:
         """Make one transition that is thrown away, before forking: processes then share what was compiled for it."""

@@ -49,6 +49,10 @@ class Hamiltonian(FullBatch):
     def kernel(self) -> Any:
         raise NotImplementedError
 
+    @property
+    def warmup_kernel(self) -> Any:
+        return self.kernel
+
     def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> HamiltonianWalk:
         return HamiltonianWalk(self, log_joint, chains, generator)
 
@@ -69,7 +73,7 @@ class HamiltonianWalk(Walk):
 
     def __init__(self, settings: Hamiltonian, log_joint: LogJoint, chains: int, generator: torch.Generator) -> None:
         super().__init__(settings, log_joint, chains, generator)
-        self.kernel = settings.kernel
+        self.kernel = settings.warmup_kernel
         position = self.start
         self.state = self.kernel.init(position, log_joint)
         self.metric = settings.mass_matrix.start(position)
@@ -111,7 +115,8 @@ class HamiltonianWalk(Walk):
         self.step_size = self.stepper.step_size
 
     def settle(self) -> None:
-        """End of warm-up: the averaged step size, and divergences counted from here."""
+        """End of warm-up: the averaged step size, the kernel of the draws, and divergences counted from here."""
+        self.kernel = self.settings.kernel
         self.step_size = self.stepper.final
         self.divergences = torch.zeros_like(self.divergences)
 

@@ -11,9 +11,10 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -39,19 +40,28 @@ def spread(work: Callable[[int], Any], count: int, cut_short: Callable[[Any], bo
     """
     if count == 1:
         return [work(0)]
+    forks: list[_Fork] = []
+    with one_thread():
+        try:
+            forks = [_Fork(work, group) for group in range(1, count)]
+            first = work(0)
+            if cut_short(first):
+                for fork in forks:
+                    fork.interrupt()
+            return [first, *_collect(forks)]
+        finally:
+            for fork in forks:
+                fork.end()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A single torch thread inside."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    forks: list[_Fork] = []
     try:
-        forks = [_Fork(work, group) for group in range(1, count)]
-        first = work(0)
-        if cut_short(first):
-            for fork in forks:
-                fork.interrupt()
-        return [first, *_collect(forks)]
+        yield
     finally:
-        for fork in forks:
-            fork.end()
         torch.set_num_threads(threads)
 
 
@@ -111,6 +121,8 @@ def _child(work: Callable[[int], Any], group: int, receive: Any, send: Any) -> N
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     receive.close()  # else sending would wait for ever for its own reader
+    if compiler := sys.modules.get("torch._inductor.config"):  # the threads of its pool stayed behind: waiting for them is
+        compiler.compile_threads = 1  # type: ignore[attr-defined]  # for ever
     try:
         message = (True, work(group))
     except BaseException as error:

@@ -13,15 +13,26 @@ from ._loop import at_least
 class NUTS(Hamiltonian):
     """No-U-turn sampler: exact up to Monte Carlo error, full batch, all chains in lockstep. Hoffman & Gelman 2014.
 
-    ``max_tree_depth``: at most 2^depth − 1 leapfrog steps a draw. The other settings are those of ``Hamiltonian``.
+    The other settings are those of ``Hamiltonian``.
+
+    max_tree_depth
+        at most 2^depth − 1 leapfrog steps a draw.
+    warmup_tree_depth
+        the same for warm-up; None takes ``max_tree_depth``. Tuning needs no turned trajectories, and in a network's warm-up
+        they are the longest: 6 or 7 spare most of its gradients where chains start near the posterior (``init=Adam()``).
     """
 
     max_tree_depth: int = 10
+    warmup_tree_depth: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, max_tree_depth=1)
+        at_least(self, max_tree_depth=1, warmup_tree_depth=1)
 
     @property
     def kernel(self) -> kernels.NUTS:
         return kernels.NUTS(self.max_tree_depth)
+
+    @property
+    def warmup_kernel(self) -> kernels.NUTS:
+        return kernels.NUTS(self.warmup_tree_depth or self.max_tree_depth)

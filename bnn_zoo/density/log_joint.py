@@ -24,13 +24,17 @@ from torch.func import grad_and_value, vmap
 
 from .._scope import factory, seeded
 from ..types import Model
-from .graph import Compiled, Inlined, trace
+from .graph import Compiled, Inlined, prepare, trace
 from .layout import RowsLast
 from .messengers import Constrained, Unconstrained
 from .sites import look
 
-PATIENCE = 1000
+PATIENCE = 3000
 """Calls of the log joint before its graph is compiled: starting points and guesses of a step size do not need that."""
+
+UNROLL, CHEAP = 4, 10_000_000
+"""Steps in one graph, where rows × dimensions × chains are few: a call costs a quarter of a millisecond, whatever is in it,
+and that is what the gradient of a network takes at a million."""
 
 
 class LogJoint:
@@ -65,6 +69,8 @@ class LogJoint:
         self.device = torch.device(device or (tensors[0].device if tensors else "cpu"))
         self.rows_per_chain, self.compile = rows_per_chain, compile
         self.evaluations = 0
+        if compile and self.device.type == "cpu":
+            prepare()
         with self._scope(validate=True), seeded(0, self.device):
             self.sites, self.rows = look(self.model, self.args, self.kwargs)
         self.dim = sum(site.size for site in self.sites)
@@ -93,6 +99,11 @@ class LogJoint:
         if not self.compile:
             return partial(f, self)
         return self._inlined.setdefault(f, Inlined(self, f))
+
+    def unroll(self, chains: int) -> int:
+        """Steps that a sampler's compiled graph should make in one call: several only where a gradient is cheap."""
+        rows = max((row.seen for row in self.rows), default=1)
+        return UNROLL if self.compile and rows * self.dim * chains <= CHEAP else 1
 
     def value(self, position: Tensor) -> Tensor:
         """Log joint ``[…]`` of positions ``[…, dim]``, without gradient."""

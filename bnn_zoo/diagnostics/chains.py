@@ -81,7 +81,7 @@ def _ess(means: Tensor, acov: Tensor, constant: Tensor) -> Tensor:
     pairs[:, 0] = 2 - ((within - odd[:, :1]) / total)[:, 0]  # but rho_0 = 1
     monotone = pairs.cummin(1).values
     K = (monotone[:, :cap] > 0).sum(1, keepdim=True)  # the pair where the sum stops
-    rest = torch.where(K > 0, 1 - (within - even.gather(1, K)) / total, 1)
+    rest = 1 - (within - even.gather(1, K)) / total  # where K = 0 that is not quite rho_0, but tau is at its least anyway
     rest = rest.where((rest > 0) | (pairs.gather(1, K) >= 0), 0)
     tau = -1 + 2 * monotone[:, :cap].clamp(min=0).sum(1) + rest[:, 0]
     ess = N / tau.clamp(min=1 / math.log10(N))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..types import LogJointFn
 from .hmc import HMCState
-from .integrators import leapfrog
+from .integrators import one_step
 from .metric import Metric, kinetic
 
 
@@ -76,9 +76,9 @@ def reasonable_step_size(
     p = metric.sample(generator)
     energy = kinetic(metric, p) - state.log_joint
     step, direction = guess.clone(), torch.zeros_like(guess)
+    leap = one_step(type(metric))  # as it is, not in a graph of its own: a few calls
     for _ in range(50):
-        q = (state.position, p, state.log_joint, state.gradient)
-        _, p1, value, _ = leapfrog(log_joint, metric, step.unsqueeze(-1), q)
+        _, p1, value, _ = leap(log_joint, *metric, step.unsqueeze(-1), state.position, p, state.gradient)
         error = torch.nan_to_num(kinetic(metric, p1) - value - energy, nan=torch.inf)
         wanted = torch.where(-error > log(0.8), 1.0, -1.0).to(step)
         direction = torch.where(direction == 0, wanted, direction)

@@ -12,6 +12,12 @@ MEMORY = 150.0
 TRUST = 1.5
 """Errors that stray from the wanted size by a factor of e^(6 · 1.5) count by e^(−1/2): outliers hardly steer."""
 
+WORST, LARGEST = 30.0, 85.0
+"""Of log ξ, as much as one step can say (far from the posterior it is worse), and what float32 can exponentiate."""
+
+QUIET, IN_A_ROW = -6.6, 8
+"""log ξ of a step whose ε is a third of the wanted."""
+
 
 @dataclass
 class EnergyVariance:
@@ -19,7 +25,8 @@ class EnergyVariance:
 
     ΔE² grows as ε⁶, so each step estimates ξ / ε⁶ with ξ = ΔE² / (d · target), weighted by how well the prediction
     held, w = exp(−½ (log ξ / (6 · 1.5))²), and ε = (Σ w ξ ε⁻⁶ / Σ w)^(−1/6) over the last steps. A step that leaves the
-    finite numbers bounds ε at 0.8 of what it was from then on.
+    finite numbers bounds ε at 0.8 of what it was from then on. Since ε⁻⁶ of a step once much too small would be remembered
+    for thousands of steps, eight in a row with ε less than a third of the wanted in every chain wipe the memory.
     """
 
     target: float
@@ -28,20 +35,27 @@ class EnergyVariance:
     total: Tensor = field(default_factory=lambda: torch.zeros(()))
     weight: Tensor = field(default_factory=lambda: torch.zeros(()))
     log_bound: Tensor = field(default_factory=lambda: torch.full((), torch.inf))
+    quiet: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def restart(self, step_size: Tensor) -> None:
         """Begin anew at ``step_size``, a scalar tensor."""
         self.log_step = step_size.log()
         self.total, self.weight = torch.zeros_like(step_size), torch.zeros_like(step_size)
         self.log_bound = torch.full_like(step_size, torch.inf)
+        self.quiet = torch.zeros_like(step_size)
 
     def update(self, energy_error: Tensor, diverging: Tensor) -> None:
         """Take in the errors ``[chain]`` of one step. Everything stays on the device."""
         decay = (MEMORY - 1.0) / (MEMORY + 1.0)
         xi = energy_error.nan_to_num(posinf=0.0).square() / (self.dim * self.target) + 1e-8
-        w = torch.exp(-0.5 * (xi.log() / (6.0 * TRUST)).square()).masked_fill(diverging, 0.0)
-        self.total = decay * self.total + (w * (xi.log() - 6.0 * self.log_step).exp()).mean()
-        self.weight = decay * self.weight + w.mean()
+        log_xi = xi.log().clamp(max=WORST)
+        w = torch.exp(-0.5 * (log_xi / (6.0 * TRUST)).square()).masked_fill(diverging, 0.0)
+        self.quiet = torch.where((log_xi < QUIET).all(), self.quiet + 1.0, 0.0)
+        wiped = self.quiet >= IN_A_ROW
+        self.quiet = self.quiet.masked_fill(wiped, 0.0)
+        kept = self.total.masked_fill(wiped, 0.0), self.weight.masked_fill(wiped, 0.0)
+        self.total = decay * kept[0] + (w * (log_xi - 6.0 * self.log_step).clamp(max=LARGEST).exp()).mean()
+        self.weight = decay * kept[1] + w.mean()
         wanted = (self.weight.log() - self.total.log()) / 6.0
         bound = self.log_step - 0.22314355  # log 0.8
         self.log_bound = torch.where(diverging.any(), torch.minimum(self.log_bound, bound), self.log_bound)

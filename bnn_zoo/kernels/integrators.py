@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from functools import cache, partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..types import Inlining, LogJointFn
@@ -44,10 +45,53 @@ def one_step(metric: type) -> Callable[..., Phase]:
     return leap
 
 
+@cache
+def several(metric: type, count: int) -> Callable[..., Phase]:
+    """The first ``limit`` of ``count`` steps: ``(log_joint, *metric, step, limit [1], q, p, gradient) -> Phase``."""
+    leap = one_step(metric)
+
+    def leaps(log_joint: LogJointFn, *tensors: Tensor) -> Phase:
+        *parts, step, limit, q, p, gradient = tensors
+        phase = leap(log_joint, *parts, step, q, p, gradient)
+        for i in range(1, count):
+            q, p, _, gradient = phase
+            phase = select(i < limit, leap(log_joint, *parts, step, q, p, gradient), phase)
+        return phase
+
+    return leaps
+
+
+def select(mask: Tensor, new: Phase, old: Phase) -> Phase:
+    """Phase points of ``new`` for the chains in ``mask [chain]`` (``[1]``: all or none), of ``old`` for the others."""
+    rows = mask.unsqueeze(-1)
+    q, p, value, gradient = (torch.where(mask if b.dim() == 1 else rows, a, b) for a, b in zip(new, old, strict=True))
+    return q, p, value, gradient
+
+
+def unroll(log_joint: LogJointFn, chains: int) -> int:
+    """How many steps the log joint wants in one of its graphs; 1 for a plain function."""
+    kind: Any = type(log_joint)
+    taker: Any = log_joint
+    return taker.unroll(chains) if _inlines(kind) else 1
+
+
+@cache
+def limit_of(count: int, device: torch.device) -> Tensor:
+    """A count as a tensor ``[1]``, for graphs that make fewer steps than they have."""
+    return torch.tensor([count], device=device)
+
+
 def leapfrog(log_joint: LogJointFn, metric: Metric, step: Tensor, phase: Phase, count: int = 1) -> Phase:
     """``count`` leapfrog steps of size ``step [chain, 1]`` (negative: back in time). Neal 2011, eq. 5.18–5.20."""
-    leap = inline(log_joint, one_step(type(metric)))
     q, p, value, gradient = phase
-    for _ in range(count):
-        q, p, value, gradient = leap(*metric, step, q, p, gradient)
+    at_once = unroll(log_joint, len(q))
+    if at_once == 1:
+        leap = inline(log_joint, one_step(type(metric)))
+        for _ in range(count):
+            q, p, value, gradient = leap(*metric, step, q, p, gradient)
+        return q, p, value, gradient
+    leaps = inline(log_joint, several(type(metric), at_once))
+    for done in range(0, count, at_once):
+        limit = limit_of(min(at_once, count - done), q.device)
+        q, p, value, gradient = leaps(*metric, step, limit, q, p, gradient)
     return q, p, value, gradient

@@ -4,7 +4,8 @@ A transition doubles a trajectory until it turns back, diverges or is ``2^max_tr
 depth j is a run of 2^j leapfrog steps in one direction. Whether one of its subtrees turns is seen without recursion: at
 an odd leaf i, the subtrees that end there start at leaves i − 2^k + 1 for k = 1 … (trailing ones of i), and the first
 leaves of the subtrees still open form a stack. All chains are at the same leaf, so the stack is a Python list; chains
-that have finished are masked.
+that have finished are masked. Leaves come in blocks of 2^b, each one graph where the log joint compiles; what is said of
+leaves then holds for blocks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.linalg import vecdot
 
 from ..types import LogJointFn
 from .hmc import DIVERGENCE, HMCState, _column, init, uniform
-from .integrators import Phase, inline, one_step
+from .integrators import Phase, inline, limit_of, one_step, select, unroll
 from .metric import Metric, kinetic
 
 
@@ -60,40 +61,51 @@ def _turning(v_first: Tensor, v_last: Tensor, p_first: Tensor, p_last: Tensor, p
 
 
 @cache
-def leaf(metric: type) -> Callable[..., tuple[Tensor, ...]]:
-    """The next leaf of a subtree as a function of tensors: a leapfrog step, then a choice between it and the proposal.
+def leaves(metric: type, count: int) -> Callable[..., tuple[Tensor, ...]]:
+    """The next ``count = 2^b`` leaves, a subtree in themselves, as a function of tensors.
 
-    ``(log_joint, *metric, step, q, p, gradient, H₀, gumbel, Σp, growing, *chosen)`` to
-    ``(q, p, log joint, gradient, velocity, H − H₀, Σp, growing, *chosen)`` with
-    ``chosen = (q, log joint, gradient, H − H₀, score)``. A leaf is drawn with probability ∝ exp(H₀ − H): the largest
-    score H₀ − H + Gumbel noise.
+    For each a leapfrog step, a choice between it and the proposal, and the U-turns of the subtrees that end there and began
+    within. ``(log_joint, *metric, step, limit, q, p, gradient, H₀, gumbel [count, chain], Σp, growing, *chosen)`` to
+    ``(q, p, log joint, gradient, velocity, first p, first velocity, H − H₀ [count, chain], seen [count, chain], Σp, growing,
+    *chosen)`` with ``chosen = (q, log joint, gradient, H − H₀, score)``. Only the first ``limit [1]`` leaves count, a power
+    of two. A leaf is drawn with probability ∝ exp(H₀ − H): the largest score H₀ − H + Gumbel noise.
     """
     leap = one_step(metric)
 
     def grow(log_joint: LogJointFn, *tensors: Tensor) -> tuple[Tensor, ...]:
-        *phase, energy, gumbel, p_sum, growing, q1, value1, gradient1, error, best = tensors
-        q, p, value, gradient = leap(log_joint, *phase)
-        v = metric(*phase[:-4]).velocity(p)
-        delta = (0.5 * (p * v).sum(-1) - value - energy).nan_to_num(nan=torch.inf, posinf=torch.inf)
-        score = gumbel - delta
-        take = growing & (score > best)
-        rows = take.unsqueeze(-1)
-        chosen = (
-            torch.where(rows, q, q1),
-            torch.where(take, value, value1),
-            torch.where(rows, gradient, gradient1),
-            torch.where(take, delta, error),
-            torch.where(growing, torch.maximum(score, best), best),
-        )
-        return q, p, value, gradient, v, delta, p_sum + p, growing & (delta <= DIVERGENCE), *chosen
+        *parts, step, limit, q, p, gradient, energy, gumbel, p_sum, growing, q1, value1, gradient1, error, best = tensors
+        velocity = metric(*parts).velocity
+        phase: Phase = (q, p, error, gradient)
+        firsts: list[tuple[Tensor, Tensor, Tensor]] = []  # (p, velocity, Σp before it) of each leaf
+        deltas, seen = [], []
+        for i in range(count):
+            new = leap(log_joint, *parts, step, phase[0], phase[1], phase[3])
+            on = i < limit
+            phase = new if i == 0 else select(on, new, phase)
+            q, p, value, gradient = phase
+            v = velocity(p)
+            firsts.append((p, v, p_sum))
+            growing_here = growing if i == 0 else growing & on
+            delta = (0.5 * (p * v).sum(-1) - value - energy).nan_to_num(nan=torch.inf, posinf=torch.inf)
+            deltas.append(delta)
+            seen.append(growing_here)
+            score = gumbel[i] - delta
+            take = growing_here & (score > best)
+            rows = take.unsqueeze(-1)
+            q1, gradient1 = torch.where(rows, q, q1), torch.where(rows, gradient, gradient1)
+            value1, error = torch.where(take, value, value1), torch.where(take, delta, error)
+            best = torch.where(growing_here, torch.maximum(score, best), best)
+            p_sum = p_sum + (p if i == 0 else torch.where(on.unsqueeze(-1), p, 0.0))
+            stop = delta > DIVERGENCE
+            for k in range(1, _trailing_ones(i) + 1):
+                p0, v0, before = firsts[i + 1 - 2**k]
+                stop = stop | _turning(v0, v, p0, p, p_sum - before)
+            growing = growing & ~(stop if i == 0 else stop & on)
+        p0, v0, _ = firsts[0]
+        sums = (torch.stack(deltas), torch.stack(seen), p_sum, growing)
+        return *phase, v, p0, v0, *sums, q1, value1, gradient1, error, best
 
     return grow
-
-
-def _choose(mask: Tensor, new: Phase, old: Phase) -> Phase:
-    """Phase points of ``new`` for the chains in ``mask``, of ``old`` for the others."""
-    q, p, value, gradient = (torch.where(_column(mask, b), a, b) for a, b in zip(new, old, strict=True))
-    return q, p, value, gradient
 
 
 def _pick(mask: Tensor, new: HMCState, old: HMCState) -> HMCState:
@@ -124,13 +136,13 @@ class NUTS:
         depth = torch.zeros_like(energy)
         for j in range(self.max_tree_depth):
             forward = uniform(energy, generator) < 0.5
-            ends = _choose(forward, right, left)
+            ends = select(forward, right, left)
             step = torch.where(forward, step_size, -step_size).unsqueeze(-1)
             last, new = self._double(j, log_joint, metric, step, ends, tree.growing, energy, generator)
             depth += tree.growing
             whole = new.growing  # neither turned nor diverged inside
-            left = _choose(whole & ~forward, last, left)
-            right = _choose(whole & forward, last, right)
+            left = select(whole & ~forward, last, left)
+            right = select(whole & forward, last, right)
             p_sum = torch.where(whole.unsqueeze(-1), tree.p_sum + new.p_sum, tree.p_sum)
             take = whole & (uniform(energy, generator).log() < new.log_weight - tree.log_weight)
             turned = _turning(metric.velocity(left[1]), metric.velocity(right[1]), left[1], right[1], p_sum)
@@ -169,23 +181,27 @@ class NUTS:
         generator: torch.Generator,
     ) -> tuple[Phase, Tree]:
         """2^j leapfrog steps from ``phase``; returns the last point of each chain and the subtree."""
+        at_once = unroll(log_joint, len(energy))
+        limit = limit_of(min(2**j, at_once), energy.device)
+        grow = inline(log_joint, leaves(type(metric), at_once))
         gumbel = -(-uniform(energy.expand(2**j, -1), generator).log()).log()
-        grow = inline(log_joint, leaf(type(metric)))
+        if 2**j < at_once:
+            gumbel = torch.cat([gumbel, gumbel.new_zeros(at_once - 2**j, len(energy))])
         q, p, value, gradient = phase
         zeros = torch.zeros_like(energy)
         chosen = [q, value, gradient, zeros, torch.full_like(energy, -torch.inf)]
         p_sum = torch.zeros_like(p)
         stack: list[tuple[Tensor, Tensor, Tensor]] = []  # (p, velocity, p_sum before it) of open subtrees' first leaves
         errors, alive = [], []
-        for i in range(2**j):
-            alive.append(growing)
+        for i, noise in enumerate(gumbel.split(at_once)):
             before = p_sum
-            q, p, value, gradient, v, delta, p_sum, growing, *chosen = grow(
-                *metric, step, q, p, gradient, energy, gumbel[i], p_sum, growing, *chosen
+            q, p, value, gradient, v, p0, v0, delta, seen, p_sum, growing, *chosen = grow(
+                *metric, step, limit, q, p, gradient, energy, noise, p_sum, growing, *chosen
             )
             errors.append(delta)
+            alive.append(seen)
             if i % 2 == 0:
-                stack.append((p, v, before))
+                stack.append((p0, v0, before))
             else:
                 ones = _trailing_ones(i)
                 for p0, v0, before0 in stack[-ones:]:
@@ -193,7 +209,7 @@ class NUTS:
                 del stack[len(stack) - ones + 1 :]
             if not bool(growing.any()):
                 break
-        delta, seen = torch.stack(errors), torch.stack(alive)
+        delta, seen = torch.cat(errors), torch.cat(alive)
         weight = torch.where(seen, -delta, -torch.inf)
         return (q, p, value, gradient), Tree(
             HMCState(*chosen[:3]),

@@ -14,8 +14,19 @@ import torch._inductor.compile_fx  # imports are nobody's seconds, and JAX's com
 import bnn_zoo as bz
 
 CONTESTANTS = {
-    "NUTS": bz.NUTS(chains=4, warmup=150, draws=350, init=bz.density.Adam(), mass_matrix=bz.FisherMass(), compile=True),
-    "MCLMC": bz.MCLMC(chains=4, warmup=5_000, draws=1_000, thinning=25, init=bz.density.Adam(), compile=True),
+    "NUTS": bz.NUTS(
+        chains=4,
+        warmup=200,
+        draws=1_000,
+        target_accept=0.6,
+        warmup_tree_depth=6,
+        max_tree_depth=8,
+        init=bz.density.Adam(),
+        mass_matrix=bz.FisherMass(),
+        compile=True,
+    ),
+    "MCLMC": bz.MCLMC(chains=4, warmup=5_000, draws=5_000, thinning=10, init=bz.density.Adam(), compile=True),
+    "MCLMC_long": bz.MCLMC(chains=4, warmup=40_000, draws=2_000, thinning=800, init=bz.density.Adam(), compile=True),
 }
 
 

@@ -61,8 +61,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "n_thinning": 2,
     },
 }
+
+
+def small(log_joint: bz.LogJoint, chains: int, generator: torch.Generator) -> torch.Tensor:
+    """A quarter of a draw from the prior: about the size at which networks are usually started."""
+    return 0.25 * bz.density.from_prior(log_joint, chains, generator)
+
+
+START = bz.density.Adam(steps=8000, learning_rate=0.01, init=small)
 OURS = {
-    "MCLMC": bz.MCLMC(chains=10, warmup=10_000, draws=100, thinning=40, init=bz.density.Adam(steps=1000), compile=True),
+    "MCLMC": bz.MCLMC(chains=10, warmup=6_000, draws=250, thinning=40, init=START, compile=True),
     "HMC": bz.HMC(chains=10, warmup=300, draws=100, trajectory_length=1.0, compile=True),
     "NUTS": bz.NUTS(chains=10, warmup=300, draws=100, max_tree_depth=8, compile=True),
 }

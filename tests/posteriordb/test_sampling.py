@@ -1,4 +1,4 @@
-"""NUTS and HMC against reference draws of real posteriors, by the rule in ``reference.check``. Minutes: marked slow.
+"""The exact samplers against reference draws of real posteriors, by the rule in ``reference.check``. Minutes: marked slow.
 
 One seed, four chains, default settings but for the length; divergences at most 1 %. ``kilpisjarvi`` has a slope and an
 intercept correlated to −0.9999…: it takes the dense mass matrix, which is what it is for.
@@ -55,3 +55,19 @@ def test_hmc_passes_the_rule(real_data, name):
     rows, diverging, said = run(real_data, name, backend, torch.float64)
     assert all(row["passed"] for row in rows), said
     assert diverging <= 0.01, said
+
+
+OTHERS = {
+    "AdjustedMCLMC": bz.AdjustedMCLMC(chains=4, warmup=1500, draws=4000, compile=True),
+    "ChEES": bz.ChEES(chains=16, warmup=1000, draws=1000, compile=True),
+    "RandomWalk": bz.RandomWalk(chains=4, warmup=5000, draws=4000, thinning=25, mass_matrix=bz.DenseMass(), compile=True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(FEW) - DENSE))
+@pytest.mark.parametrize("sampler", OTHERS)
+def test_the_other_exact_samplers_pass_the_rule(real_data, sampler, name):
+    """Long runs: their mass matrix is diagonal, or, for the random walk, they take small steps."""
+    rows, _, said = run(real_data, name, OTHERS[sampler], torch.float64)
+    assert all(row["passed"] for row in rows), f"{sampler} {said}"
