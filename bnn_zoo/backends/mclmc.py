@@ -34,7 +34,7 @@ class MCLMC(FullBatch):
     energy_variance
         variance of the energy error of a step per dimension that the step size is tuned to.
     mass_matrix
-        ``FisherMass()`` or ``DiagonalMass()``: the scales σ; with ``pooled=False`` each chain has its own.
+        ``FisherMass()`` or ``DiagonalMass()``: the scales σ; with ``pooled=False`` each chain has its own, and its own ε.
     step_size, length
         ε and the decoherence length L of the draws, in units of the scales σ; None takes those tuned in warm-up.
     """
@@ -82,8 +82,10 @@ class MCLMCWalk(Walk):
         self.state = self.kernel.init(self.start, log_joint, generator)
         self.scale = torch.ones_like(self.start)
         self.length = self._all(settings.length or log_joint.dim**0.5)
-        self.stepper = EnergyVariance(settings.energy_variance, log_joint.dim)
-        self.stepper.restart(self._all(0.1 * log_joint.dim**0.25)[0])
+        pooled = settings.mass_matrix.pooled
+        self.stepper = EnergyVariance(settings.energy_variance, log_joint.dim, pooled)
+        start = self._all(0.1 * log_joint.dim**0.25)
+        self.stepper.restart(start[0] if pooled else start)
         self.step_size = self._all(self.stepper.step_size)
         self.mass: Any = settings.mass_matrix
         self.seen = self.mass.estimator()
@@ -127,7 +129,8 @@ class MCLMCWalk(Walk):
         before = self.scale
         self.scale = self.mass.estimate(self.seen).variance.sqrt()
         self.seen = self.mass.estimator()
-        ratio = (before / self.scale).log().mean().exp()
+        ratio = (before / self.scale).log().mean(-1).exp()
+        ratio = ratio.log().mean().exp() if self.stepper.pooled else ratio
         self.stepper.restart(self.stepper.step_size * ratio)
         self.step_size = self._all(self.stepper.step_size)
 
@@ -138,7 +141,7 @@ class MCLMCWalk(Walk):
             self.step_size = self._all(self.settings.step_size)
         elif self.log_steps:
             late = self.log_steps[len(self.log_steps) // 4 :]
-            self.step_size = self._all(torch.stack(late).mean().exp())
+            self.step_size = self._all(torch.stack(late).mean(0).exp())
         if self.settings.length is None and self.snapshots.count >= 20:
             x, _ = self.snapshots.result()
             some = torch.linspace(0, x.shape[-1] - 1, min(DIMS, x.shape[-1]), device=x.device).long()

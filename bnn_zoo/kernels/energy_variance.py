@@ -21,7 +21,7 @@ QUIET, IN_A_ROW = -6.6, 8
 
 @dataclass
 class EnergyVariance:
-    """Step size at which E[ΔE²] / d is ``target``, one for all chains.
+    """Step size at which E[ΔE²] / d is ``target``: one for all chains, or, not ``pooled``, each its own.
 
     ΔE² grows as ε⁶, so each step estimates ξ / ε⁶ with ξ = ΔE² / (d · target), weighted by how well the prediction
     held, w = exp(−½ (log ξ / (6 · 1.5))²), and ε = (Σ w ξ ε⁻⁶ / Σ w)^(−1/6) over the last steps. A step that leaves the
@@ -31,6 +31,7 @@ class EnergyVariance:
 
     target: float
     dim: int
+    pooled: bool = True
     log_step: Tensor = field(default_factory=lambda: torch.zeros(()))
     total: Tensor = field(default_factory=lambda: torch.zeros(()))
     weight: Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -38,7 +39,7 @@ class EnergyVariance:
     quiet: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def restart(self, step_size: Tensor) -> None:
-        """Begin anew at ``step_size``, a scalar tensor."""
+        """Begin anew at ``step_size``: a scalar, or ``[chain]`` where each chain has its own."""
         self.log_step = step_size.log()
         self.total, self.weight = torch.zeros_like(step_size), torch.zeros_like(step_size)
         self.log_bound = torch.full_like(step_size, torch.inf)
@@ -50,19 +51,25 @@ class EnergyVariance:
         xi = energy_error.nan_to_num(posinf=0.0).square() / (self.dim * self.target) + 1e-8
         log_xi = xi.log().clamp(max=WORST)
         w = torch.exp(-0.5 * (log_xi / (6.0 * TRUST)).square()).masked_fill(diverging, 0.0)
-        self.quiet = torch.where((log_xi < QUIET).all(), self.quiet + 1.0, 0.0)
+        self.quiet = torch.where(self._all(log_xi < QUIET), self.quiet + 1.0, 0.0)
         wiped = self.quiet >= IN_A_ROW
         self.quiet = self.quiet.masked_fill(wiped, 0.0)
         kept = self.total.masked_fill(wiped, 0.0), self.weight.masked_fill(wiped, 0.0)
-        self.total = decay * kept[0] + (w * (log_xi - 6.0 * self.log_step).clamp(max=LARGEST).exp()).mean()
-        self.weight = decay * kept[1] + w.mean()
+        self.total = decay * kept[0] + self._mean(w * (log_xi - 6.0 * self.log_step).clamp(max=LARGEST).exp())
+        self.weight = decay * kept[1] + self._mean(w)
         wanted = (self.weight.log() - self.total.log()) / 6.0
         bound = self.log_step - 0.22314355  # log 0.8
-        self.log_bound = torch.where(diverging.any(), torch.minimum(self.log_bound, bound), self.log_bound)
+        self.log_bound = torch.where(~self._all(~diverging), torch.minimum(self.log_bound, bound), self.log_bound)
         wanted = torch.where(self.weight > 0, wanted, self.log_step)
         self.log_step = torch.minimum(wanted, self.log_bound)
 
+    def _mean(self, each: Tensor) -> Tensor:
+        return each.mean() if self.pooled else each
+
+    def _all(self, each: Tensor) -> Tensor:
+        return each.all() if self.pooled else each
+
     @property
     def step_size(self) -> Tensor:
-        """The step size to use next, a scalar."""
+        """The step size to use next, a scalar or ``[chain]``."""
         return self.log_step.exp()
