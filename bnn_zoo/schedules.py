@@ -56,8 +56,55 @@ class polynomial:
         return self.a * (self.b + step) ** -self.gamma
 
 
+@dataclass(frozen=True)
+class cyclical:
+    """``cycles`` times from ``start`` along half a cosine towards 0: ``start/2 (cos(π (t mod C) / C) + 1)`` with
+    ``C = ⌈steps / cycles⌉``. Zhang et al. 2020 (cyclical SG-MCMC), eq. 1.
+
+    Each cycle's large steps leave the mode, its small ones sample where they have come. A backend fills in ``steps``.
+    """
+
+    start: float
+    cycles: int = 4
+    steps: int | None = None
+
+    def __call__(self, step: int) -> float:
+        return 0.5 * self.start * (math.cos(math.pi * _part(self, step)) + 1.0)
+
+    def over(self, steps: int) -> cyclical:
+        return self if self.steps else cyclical(self.start, self.cycles, steps)
+
+
+@dataclass(frozen=True)
+class exploring:
+    """A temperature for ``cyclical`` steps: 0 for the first ``share`` of each cycle, then ``temperature``.
+
+    Zhang et al. 2020, algorithm 1: exploration by plain SGD, then sampling. Backends keep no draw while it is 0.
+    """
+
+    cycles: int = 4
+    share: float = 0.5
+    temperature: float = 1.0
+    steps: int | None = None
+
+    def __call__(self, step: int) -> float:
+        return self.temperature if _part(self, step) >= self.share else 0.0
+
+    def over(self, steps: int) -> exploring:
+        return self if self.steps else exploring(self.cycles, self.share, self.temperature, steps)
+
+
+def _part(schedule: cyclical | exploring, step: int) -> float:
+    """How much of its cycle step t has behind it, in [0, 1)."""
+    if schedule.steps is None:
+        name = type(schedule).__name__
+        raise ValueError(f"{name} needs its number of steps: write {name}(…, steps=10_000)")
+    cycle = -(-schedule.steps // schedule.cycles)
+    return step % cycle / cycle
+
+
 def as_schedule(value: float | Schedule, steps: int) -> Schedule:
-    """A number becomes a constant schedule; a cosine without a length runs over ``steps``."""
-    if isinstance(value, cosine):
+    """A number becomes a constant schedule; one of a given shape without a length runs over ``steps``."""
+    if isinstance(value, cosine | cyclical | exploring):
         return value.over(steps)
     return value if callable(value) else constant(float(value))

@@ -11,7 +11,7 @@ from targets import correlated_design, gamma_rate, orthogonal_design, regression
 from torch.utils.data import TensorDataset
 
 import bnn_zoo as bz
-from bnn_zoo.backends import _hamiltonian, sgld
+from bnn_zoo.backends import _hamiltonian, _stochastic
 from bnn_zoo.diagnostics import ess_bulk, ess_mean
 
 EXACT = {
@@ -21,18 +21,30 @@ EXACT = {
 ALL = EXACT | {
     "MeanField": bz.MeanField(chains=2, steps=1500, draws=1000),
     "SGLD": bz.SGLD(chains=4, steps=12_000, warmup=2_000, thinning=20, step_size=1e-4),
+    "SGHMC": bz.SGHMC(chains=4, steps=12_000, warmup=2_000, thinning=20, step_size=2e-5, friction=0.1),
+    "SGHMC, scale-adapted": bz.SGHMC(
+        chains=4, steps=12_000, warmup=2_000, thinning=20, step_size=1e-5, friction=0.1, scale_adapted=True
+    ),
+    "SGNHT": bz.SGNHT(chains=4, steps=12_000, warmup=2_000, thinning=20, step_size=2e-5, friction=0.1),
 }
 QUICK = {
     "NUTS": bz.NUTS(chains=2, warmup=10, draws=6),
     "HMC": bz.HMC(chains=2, warmup=10, draws=6),
     "MeanField": bz.MeanField(chains=2, steps=12, draws=6),
     "SGLD": bz.SGLD(chains=2, steps=60, warmup=30, thinning=5, step_size=1e-5),
+    "PSGLD": bz.PSGLD(chains=2, steps=60, warmup=30, thinning=5, step_size=1e-5),
+    "SGHMC": bz.SGHMC(chains=2, steps=60, warmup=30, thinning=5, step_size=1e-5),
+    "SGNHT": bz.SGNHT(chains=2, steps=60, warmup=30, thinning=5, step_size=1e-5),
 }
+LANGEVIN = {"lp", "step_size", "temperature", "configurational_temperature"}
 STATS = {
     "NUTS": {"lp", "energy", "diverging", "tree_depth", "n_steps", "step_size", "acceptance_rate", "reached_max_treedepth"},
     "HMC": {"lp", "energy", "diverging", "n_steps", "step_size", "acceptance_rate", "energy_error"},
     "MeanField": {"lp", "log_q"},
-    "SGLD": {"lp", "step_size", "temperature"},
+    "SGLD": LANGEVIN,
+    "PSGLD": LANGEVIN,
+    "SGHMC": LANGEVIN | {"kinetic_temperature"},
+    "SGNHT": LANGEVIN | {"kinetic_temperature"},
 }
 
 
@@ -66,6 +78,8 @@ def test_orthogonal_design(name, dtype):
         ("NUTS", bz.DenseMass()),
         ("HMC", bz.DiagonalMass(pooled=False)),
         ("HMC", bz.DenseMass(pooled=False)),
+        ("NUTS", bz.LowRankFisherMass(rank=2, cutoff=1.2)),
+        ("HMC", bz.LowRankFisherMass(pooled=False, rank=2, cutoff=1.2)),
     ],
 )
 def test_correlated_design(name, mass):
@@ -104,7 +118,8 @@ def test_sgld_variance_has_the_predicted_bias():
     mean, covariance = regression_posterior(x, y)
     precision = 1 / covariance[0, 0]
     step = float(1.0 / precision)
-    draws = run(bz.SGLD(chains=8, steps=6000, warmup=500, thinning=1, step_size=step), regression, (x, y)).sites["w"]
+    with pytest.warns(UserWarning, match=r"configurational temperature of the draws is 1\.3. times"):  # 1 / (1 − 1/4)
+        draws = run(bz.SGLD(chains=8, steps=6000, warmup=500, thinning=1, step_size=step), regression, (x, y)).sites["w"]
     within_errors(draws, mean, (covariance.diagonal() / (1 - 0.25)).sqrt())
 
 
@@ -232,7 +247,7 @@ class Interrupt:
 TARGET = {
     "NUTS": ("bnn_zoo.backends._chains.Walk.sample", 4),
     "HMC": ("bnn_zoo.backends._chains.Walk.sample", 4),
-    "SGLD": ("bnn_zoo.backends.sgld.Walk.sample", 20),
+    "SGLD": ("bnn_zoo.backends._stochastic.StochasticWalk.sample", 20),
 }
 
 
@@ -264,7 +279,7 @@ def test_ctrl_c_in_mean_field_draws_from_what_was_learnt(monkeypatch):
 @pytest.mark.parametrize("name", ["NUTS", "SGLD"])
 def test_ctrl_c_before_any_draw_says_so(name, monkeypatch):
     x, y = orthogonal_design(16)
-    owner, warm = (_hamiltonian.HamiltonianWalk, "warm") if name == "NUTS" else (sgld.Walk, "step")
+    owner, warm = (_hamiltonian.HamiltonianWalk, "warm") if name == "NUTS" else (_stochastic.StochasticWalk, "step")
     monkeypatch.setattr(owner, warm, Interrupt(3)(getattr(owner, warm)))
     with pytest.raises(KeyboardInterrupt, match="no draws yet"):
         run(QUICK[name], regression, (x, y))
@@ -285,7 +300,7 @@ def test_schedules():
     assert bz.schedules.polynomial(1.0, b=1.0, gamma=0.5)(3) == 0.5
     assert bz.schedules.as_schedule(0.3, 5)(4) == 0.3
     x, y = orthogonal_design(16)
-    draws = run(bz.SGLD(steps=40, warmup=0, thinning=1, step_size=bz.schedules.cosine(1e-3)), regression, (x, y))
+    draws = run(bz.SGLD(steps=40, warmup=0, thinning=3, step_size=bz.schedules.cosine(1e-3)), regression, (x, y))
     assert (draws.stats["step_size"].diff(dim=1) < 0).all()
 
 

@@ -28,8 +28,8 @@ class Hamiltonian(FullBatch):
     step_size
         where the tuning starts; None finds a reasonable one.
     mass_matrix
-        ``DiagonalMass()``, ``FisherMass()`` or ``DenseMass()``; with ``pooled=False`` each chain tunes its own mass matrix
-        and step size.
+        ``DiagonalMass()``, ``FisherMass()``, ``LowRankFisherMass()`` or ``DenseMass()``; with ``pooled=False`` each chain
+        tunes its own mass matrix and step size.
     """
 
     target_accept: float = 0.8
@@ -40,7 +40,8 @@ class Hamiltonian(FullBatch):
         super().__post_init__()
         if isinstance(self.mass_matrix, type) or not isinstance(self.mass_matrix, MassMatrix):
             raise TypeError(
-                f"{type(self).__name__}: mass_matrix must be DiagonalMass(), FisherMass() or DenseMass(), got "
+                f"{type(self).__name__}: mass_matrix must be DiagonalMass(), FisherMass(), LowRankFisherMass() or "
+                f"DenseMass(), got "
                 f"{self.mass_matrix!r}"
             )
         within(self, target_accept=(0.0, 1.0), step_size=(0.0, float("inf")))

@@ -13,12 +13,15 @@ from .. import kernels
 from ..density import LogJoint
 from ..diagnostics import ess_mean
 from ..kernels.energy_variance import EnergyVariance
+from ..kernels.low_rank import LowRankFisherMass
 from ..kernels.mass import DenseMass, FisherMass, MassMatrix
 from ._chains import FullBatch, Walk
 from ._loop import Recorder, within
 
 WINDOWS = (0.05, 0.12, 0.3, 0.6)
 """Shares of the warm-up at which scales begin to be looked at, and are set from what was seen since the last."""
+BACK = 10
+"""Steps over which a halved step size comes back."""
 SNAPSHOTS, DIMS = 500, 200
 """Of the last part of the warm-up: positions kept and dimensions looked at, to find the decoherence length."""
 
@@ -53,7 +56,7 @@ class MCLMC(FullBatch):
         positive = (0.0, float("inf"))
         within(self, energy_variance=positive, step_size=positive, length=positive)
         mass = self.mass_matrix
-        if isinstance(mass, type | DenseMass) or not isinstance(mass, MassMatrix):
+        if isinstance(mass, type | DenseMass | LowRankFisherMass) or not isinstance(mass, MassMatrix):
             raise TypeError(f"MCLMC: mass_matrix must be diagonal, FisherMass() or DiagonalMass(), got {mass!r}")
 
     def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> MCLMCWalk:
@@ -65,7 +68,7 @@ class MCLMC(FullBatch):
         share = float(stats["diverging"].float().mean())
         if share > 0.001:
             warnings.warn(
-                f"MCLMC: {share:.1%} of the steps kept left the finite numbers and were taken back: a smaller "
+                f"MCLMC: {share:.1%} of the steps had an energy error beyond √d and were taken back: a smaller "
                 "energy_variance (1e-4), float64, or another parameterisation of hierarchical priors",
                 stacklevel=4,
             )
@@ -93,22 +96,28 @@ class MCLMCWalk(Walk):
         self.every = max(1, (settings.warmup - self.windows[-1]) // SNAPSHOTS)
         self.snapshots = Recorder(SNAPSHOTS + 1)
         self.log_steps: list[Tensor] = []
+        self.halvings = self._all(0.0)
 
     def _all(self, value: float | Tensor) -> Tensor:
         return self.start.new_ones(len(self.start)) * value
 
     def move(self) -> tuple[Tensor, dict[str, Tensor]]:
-        self.state, info = self.kernel.step(
-            self.state, self.log_joint, self.scale, self.step_size, self.length, self.generator
-        )
+        step_size = self.step_size * torch.exp2(-self.halvings)
+        self.state, info = self.kernel.step(self.state, self.log_joint, self.scale, step_size, self.length, self.generator)
         self.error = info
         return self.state.position, {
             "lp": self.state.log_joint,
             "energy_error": info.energy_error,
             "diverging": info.diverging,
-            "step_size": self.step_size,
+            "step_size": step_size,
             "length": self.length,
         }
+
+    def sample(self, i: int) -> None:
+        """A chain whose step was taken back goes on at half its ε, and comes back to ε over the next ``BACK`` steps."""
+        super().sample(i)
+        lost = self.error.diverging
+        self.halvings = torch.where(lost, self.halvings + 1.0, (self.halvings - 1.0 / BACK).clamp(min=0.0))
 
     def warm(self, i: int) -> None:
         position, stats = self.move()

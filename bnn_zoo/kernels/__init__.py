@@ -8,11 +8,13 @@ from .adjusted_mclmc import AdjustedMCLMC
 from .chees import ChEES
 from .hmc import HMC
 from .isokinetic import LEAPFROG, MCLACHLAN
+from .low_rank import LowRank
 from .mclmc import MCLMC
 from .metric import Dense, Diagonal, Metric
 from .nuts import NUTS
 from .random_walk import RandomWalk
-from .sgld import SGLD
+from .sghmc import SGHMC, SGNHT
+from .sgld import PSGLD, SGLD
 
 __all__ = [
     "HMC",
@@ -20,11 +22,15 @@ __all__ = [
     "MCLACHLAN",
     "MCLMC",
     "NUTS",
+    "PSGLD",
+    "SGHMC",
     "SGLD",
+    "SGNHT",
     "AdjustedMCLMC",
     "ChEES",
     "Dense",
     "Diagonal",
+    "LowRank",
     "Metric",
     "RandomWalk",
 ]

@@ -15,6 +15,8 @@ TRUST = 1.5
 WORST, LARGEST = 30.0, 85.0
 """Of log ξ, as much as one step can say (far from the posterior it is worse), and what float32 can exponentiate."""
 
+LOG_2, FIVE = 0.6931472, 5.0
+
 QUIET, IN_A_ROW = -6.6, 8
 """log ξ of a step whose ε is a third of the wanted."""
 
@@ -24,9 +26,9 @@ class EnergyVariance:
     """Step size at which E[ΔE²] / d is ``target``: one for all chains, or, not ``pooled``, each its own.
 
     ΔE² grows as ε⁶, so each step estimates ξ / ε⁶ with ξ = ΔE² / (d · target), weighted by how well the prediction
-    held, w = exp(−½ (log ξ / (6 · 1.5))²), and ε = (Σ w ξ ε⁻⁶ / Σ w)^(−1/6) over the last steps. A step that leaves the
-    finite numbers bounds ε at 0.8 of what it was from then on. Since ε⁻⁶ of a step once much too small would be remembered
-    for thousands of steps, eight in a row with ε less than a third of the wanted in every chain wipe the memory.
+    held, w = exp(−½ (log ξ / (6 · 1.5))²), and ε = (Σ w ξ ε⁻⁶ / Σ w)^(−1/6) over the last steps. A step that was taken
+    back halves ε: memory is then as if five steps had asked for that. Since ε⁻⁶ of a step once much too small would be
+    remembered for thousands of steps, eight in a row with ε less than a third of the wanted in every chain wipe the memory.
     """
 
     target: float
@@ -35,14 +37,12 @@ class EnergyVariance:
     log_step: Tensor = field(default_factory=lambda: torch.zeros(()))
     total: Tensor = field(default_factory=lambda: torch.zeros(()))
     weight: Tensor = field(default_factory=lambda: torch.zeros(()))
-    log_bound: Tensor = field(default_factory=lambda: torch.full((), torch.inf))
     quiet: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def restart(self, step_size: Tensor) -> None:
         """Begin anew at ``step_size``: a scalar, or ``[chain]`` where each chain has its own."""
         self.log_step = step_size.log()
         self.total, self.weight = torch.zeros_like(step_size), torch.zeros_like(step_size)
-        self.log_bound = torch.full_like(step_size, torch.inf)
         self.quiet = torch.zeros_like(step_size)
 
     def update(self, energy_error: Tensor, diverging: Tensor) -> None:
@@ -57,11 +57,11 @@ class EnergyVariance:
         kept = self.total.masked_fill(wiped, 0.0), self.weight.masked_fill(wiped, 0.0)
         self.total = decay * kept[0] + self._mean(w * (log_xi - 6.0 * self.log_step).clamp(max=LARGEST).exp())
         self.weight = decay * kept[1] + self._mean(w)
+        lost, half = ~self._all(~diverging), self.log_step - LOG_2
+        self.weight = torch.where(lost, FIVE, self.weight)
+        self.total = torch.where(lost, FIVE * (-6.0 * half).clamp(max=LARGEST).exp(), self.total)
         wanted = (self.weight.log() - self.total.log()) / 6.0
-        bound = self.log_step - 0.22314355  # log 0.8
-        self.log_bound = torch.where(~self._all(~diverging), torch.minimum(self.log_bound, bound), self.log_bound)
-        wanted = torch.where(self.weight > 0, wanted, self.log_step)
-        self.log_step = torch.minimum(wanted, self.log_bound)
+        self.log_step = torch.where(self.weight > 0, wanted, self.log_step)
 
     def _mean(self, each: Tensor) -> Tensor:
         return each.mean() if self.pooled else each

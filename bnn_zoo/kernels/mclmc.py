@@ -25,7 +25,7 @@ class MCLMCState(NamedTuple):
 
 
 class MCLMCInfo(NamedTuple):
-    """Per chain: the energy error of the step, and whether it left the finite numbers and was taken back."""
+    """Per chain: the energy error of the step, inf where it was taken back, and whether it was."""
 
     energy_error: Tensor
     diverging: Tensor
@@ -37,7 +37,9 @@ class MCLMC:
 
     Each step first perturbs the velocity, ``u ← (u + ν ξ) / |u + ν ξ|`` with ξ ~ N(0, 1) and
     ``ν² = (exp(2 ε / L) − 1) / d``, then moves by the splitting ``coefficients``. The stationary law tends to the posterior
-    as ε → 0; the variance of the energy error per dimension measures the bias (Robnik et al. 2023, section 3.2).
+    as ε → 0; the variance of the energy error per dimension measures the bias (Robnik et al. 2023, section 3.2). A step
+    whose energy error passes √d, tens of times what is usual, or is not finite is taken back and the velocity turned
+    round: in a stiff place it would throw the chain far away.
     """
 
     coefficients: tuple[float, ...] = MCLACHLAN
@@ -76,7 +78,7 @@ def langevin(coefficients: tuple[float, ...]) -> Callable[..., tuple[Tensor, ...
         u = unit(u + nu.unsqueeze(-1) * noise)
         step = step_size.unsqueeze(-1)
         new, error = trajectory(log_joint, scale, step, (x, u, value, gradient), coefficients)
-        good = torch.isfinite(error) & torch.isfinite(new[2])
+        good = (error.abs() <= x.shape[-1] ** 0.5) & torch.isfinite(new[2])
         rows = good.unsqueeze(-1)
         kept = (
             torch.where(rows, new[0], x),

@@ -1,4 +1,4 @@
-"""Stochastic-gradient Langevin dynamics. Welling & Teh 2011, eq. 4."""
+"""Stochastic-gradient Langevin dynamics, plain and preconditioned."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..types import LogJointFn
+from .langevin import LangevinInfo, overdamped
 
 
 class SGLDState(NamedTuple):
@@ -17,19 +18,12 @@ class SGLDState(NamedTuple):
     position: Tensor
 
 
-class SGLDInfo(NamedTuple):
-    """``lp [chain]``: the minibatch estimate of the log joint at the position before the step."""
-
-    lp: Tensor
-    gradient_norm: Tensor
-
-
 @dataclass(frozen=True)
 class SGLD:
     """``θ ← θ + ε/2 ∇log p(θ, batch) + √(ε T) ξ``, ξ ~ N(0, 1), with the batch's rows scaled by N/n in log p.
 
     Its stationary law tends to p^(1/T) as ε → 0. There is no Metropolis step: at finite ε the bias is of order ε, and
-    minibatch noise adds ε²/4 Var[∇log p] per step to the injected ε T.
+    minibatch noise adds ε²/4 Var[∇log p] per step to the injected ε T. Welling & Teh 2011, eq. 4.
     """
 
     @staticmethod
@@ -39,11 +33,44 @@ class SGLD:
     @staticmethod
     def step(
         state: SGLDState, log_joint: LogJointFn, step_size: float, temperature: float, generator: torch.Generator
-    ) -> tuple[SGLDState, SGLDInfo]:
+    ) -> tuple[SGLDState, LangevinInfo]:
         q = state.position
         value, gradient = log_joint(q)
-        new = torch.add(q, gradient, alpha=0.5 * step_size)
-        if temperature > 0:
-            noise = torch.empty_like(q).normal_(0.0, (step_size * temperature) ** 0.5, generator=generator)
-            new += noise
-        return SGLDState(new), SGLDInfo(value, gradient.square().sum(1).sqrt())
+        new = overdamped(q, gradient, step_size, temperature, generator)
+        return SGLDState(new), LangevinInfo(value, q, gradient)
+
+
+class PSGLDState(NamedTuple):
+    """Position and running mean square of the gradient of a row, both ``[chain, dim]``, and steps made."""
+
+    position: Tensor
+    square: Tensor
+    steps: int
+
+
+@dataclass(frozen=True)
+class PSGLD:
+    """SGLD preconditioned as RMSprop: ``V ← α V + (1 − α) ḡ²``, ``G = 1 / (λ + √V)``, ``θ ← θ + ε/2 G ∇log p + √(ε T G) ξ``.
+
+    ḡ is the gradient divided by the number ``rows`` of rows, so that λ and ε mean the same for any data size. The exact
+    dynamics has a term ``Γ = ∇·G`` besides, which needs second derivatives: it is left out here, as in the experiments of
+    Li et al. 2016 (section 4.3: the bias this leaves is of order 1 − α). V starts as the first ḡ².
+    """
+
+    rows: float = 1.0
+    decay: float = 0.99
+    damping: float = 1e-5
+
+    @staticmethod
+    def init(position: Tensor, log_joint: LogJointFn) -> PSGLDState:
+        return PSGLDState(position, torch.zeros_like(position), 0)
+
+    def step(
+        self, state: PSGLDState, log_joint: LogJointFn, step_size: float, temperature: float, generator: torch.Generator
+    ) -> tuple[PSGLDState, LangevinInfo]:
+        q = state.position
+        value, gradient = log_joint(q)
+        mean = gradient / self.rows
+        square = mean.square() if state.steps == 0 else torch.lerp(mean.square(), state.square, self.decay)
+        new = overdamped(q, gradient, step_size, temperature, generator, 1.0 / (self.damping + square.sqrt()))
+        return PSGLDState(new, square, state.steps + 1), LangevinInfo(value, q, gradient)

@@ -68,9 +68,9 @@ def small(log_joint: bz.LogJoint, chains: int, generator: torch.Generator) -> to
     return 0.25 * bz.density.from_prior(log_joint, chains, generator)
 
 
-START = bz.density.Adam(steps=8000, learning_rate=0.01, init=small)
+START = bz.density.Adam(steps=2000, learning_rate=0.01, init=small)
 OURS = {
-    "MCLMC": bz.MCLMC(chains=10, warmup=6_000, draws=250, thinning=40, init=START, compile=True),
+    "MCLMC": bz.MCLMC(chains=10, warmup=6_000, draws=100, thinning=40, init=START, compile=True),
     "HMC": bz.HMC(chains=10, warmup=300, draws=100, trajectory_length=1.0, compile=True),
     "NUTS": bz.NUTS(chains=10, warmup=300, draws=100, max_tree_depth=8, compile=True),
 }

@@ -1,0 +1,229 @@
+"""What the stochastic-gradient samplers share: settings, the run from data to Draws, what is kept and warned of."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..density import LogJoint, from_prior
+from ..diagnostics import ess_mean
+from ..schedules import as_schedule
+from ..types import Draws, Model, Schedule
+from ._chains import Start
+from ._loop import Clock, Recorder, at_least, describe_run, drive, interrupted, to_cpu, within
+from ._rows import next_rows, rows_and_density
+
+TEMPERATURES = ("configurational_temperature", "kinetic_temperature")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticGradient:
+    """Settings that all stochastic-gradient samplers have in common.
+
+    step_size
+        ε as a number or a schedule of the step (``schedules.cosine(1e-4)``); a fair start is 1/N. It means the same in all
+        of them: the gradient of the log joint enters with ε/2.
+    temperature
+        T: 1 samples the posterior, 0 is gradient ascent on the log joint, a schedule anneals. Steps at T = 0 of a schedule
+        that is not 0 throughout are exploration: no draw is kept there.
+    steps, warmup, thinning
+        ``steps`` in all; the first ``warmup`` (half by default) are burn-in; then every ``thinning``-th is a draw (by
+        default so that at most 1,000 a chain are kept).
+    batch_size
+        rows in a minibatch; None uses all rows. Needed for a torch Dataset. Chains see independent minibatches.
+    """
+
+    chains: int = 4
+    steps: int = 10_000
+    warmup: int | None = None
+    thinning: int | None = None
+    batch_size: int | None = None
+    step_size: float | Schedule = 1e-4
+    temperature: float | Schedule = 1.0
+    init: Start = from_prior
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        at_least(self, chains=1, steps=1, warmup=0, thinning=1, batch_size=1)
+        within(self, step_size=(0.0, float("inf")))
+        if not callable(self.temperature) and not self.temperature >= 0:
+            raise ValueError(f"{name}: temperature must be at least 0, got {self.temperature}")
+        if self.burn_in >= self.steps:
+            raise ValueError(f"{name}: warmup={self.warmup} leaves no draw of steps={self.steps}: make more steps")
+        if not len(self.kept):
+            left = len(self._sampling)
+            raise ValueError(
+                f"{name}: thinning={self.thinning} leaves no draw of the {left} steps after burn-in: thin less, and let the "
+                "temperature be above 0 there"
+            )
+
+    @property
+    def burn_in(self) -> int:
+        return self.steps // 2 if self.warmup is None else self.warmup
+
+    @property
+    def _sampling(self) -> range | list[int]:
+        """Steps that may become draws."""
+        after = range(self.burn_in, self.steps)
+        if not callable(self.temperature):
+            return after
+        temperature = as_schedule(self.temperature, self.steps)
+        return [i for i in after if temperature(i) > 0] or after
+
+    @property
+    def kept(self) -> range | list[int]:
+        """The steps that are draws."""
+        steps = self._sampling
+        every = self.thinning or ceil(len(steps) / 1000)
+        return steps[every - 1 :: every]
+
+    def kernel(self, rows: int, *, warming: bool) -> Any:
+        """The transition kernel for a posterior of so many rows, in burn-in and after."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        model: Model,
+        data: Any,
+        *,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        progress: bool = True,
+    ) -> Draws:
+        """Sample ``model``: ``data`` is a tuple of tensors, or any torch Dataset of such tuples with ``batch_size``.
+
+        Raises DataError and ModelError before sampling starts, FloatingPointError where a chain runs away. Ctrl-C returns
+        the draws made so far.
+        """
+        name = type(self).__name__
+        log_joint, batches = rows_and_density(
+            model, data, batch_size=self.batch_size, chains=self.chains, seed=seed, device=device, compile=self.compile
+        )
+        clock = Clock(log_joint.device)
+        walk = StochasticWalk(self, log_joint, batches, torch.Generator(log_joint.device).manual_seed(seed))
+        done = drive(walk.step, self.burn_in, label=f"{name} burn-in", progress=progress, describe=walk.describe)
+        if done < self.burn_in:
+            raise KeyboardInterrupt(f"interrupted in burn-in, after {done} of {self.burn_in} steps: no draws yet")
+        walk.settle()
+        tuning_time = clock.lap()
+        total = self.steps - self.burn_in
+        drive(walk.sample, total, label=f"{name} draws", progress=progress, describe=walk.describe)
+        short = interrupted(walk.kept.count, walk.kept.room, "draws")
+        positions, stats = walk.finite_draws()
+        self.warn(stats)
+        attrs = describe_run(
+            self,
+            seed=seed,
+            device=log_joint.device,
+            dtype=log_joint.dtype,
+            gradients=log_joint.evaluations,
+            batch_size=self.batch_size or "all",
+            tuning_steps=self.burn_in,
+            tuning_time=tuning_time,
+            sampling_time=clock.lap(),
+            interrupted=short,
+        )
+        return Draws(to_cpu(log_joint.constrain(positions)), to_cpu(stats), to_cpu(walk.history()), attrs)
+
+    def warn(self, stats: dict[str, Tensor]) -> None:
+        """Warn where a temperature of the draws is off what was asked for: steps too large, or heat from minibatches."""
+        wanted = stats["temperature"].double()
+        if not bool((wanted > 0).all()) or wanted.shape[1] < 20:
+            return
+        for name in TEMPERATURES:
+            if name not in stats:
+                continue
+            ratio = stats[name].double() / wanted
+            error = (ratio.var() / ess_mean(ratio).clamp(min=1.0)).sqrt()
+            off = float(ratio.mean() - 1.0)
+            if abs(off) > 0.1 + 4.0 * float(error):
+                hint = "a smaller step_size or larger batches" if off > 0 else "more burn-in"
+                warnings.warn(
+                    f"{type(self).__name__}: the {name.replace('_', ' ')} of the draws is {1 + off:.2f} times the one asked "
+                    f"for (standard error {float(error):.2f}), so they are not draws of the posterior yet: {hint}",
+                    stacklevel=4,
+                )
+
+
+class StochasticWalk:
+    """One run under way."""
+
+    def __init__(self, settings: StochasticGradient, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> None:
+        self.settings, self.log_joint, self.batches, self.generator = settings, log_joint, batches, generator
+        self.step_size = as_schedule(settings.step_size, settings.steps)
+        self.temperature = as_schedule(settings.temperature, settings.steps)
+        self.rows = max((row.size for row in log_joint.rows), default=1)
+        self.kernel = settings.kernel(self.rows, warming=True)
+        start = settings.init(log_joint, settings.chains, generator)
+        self.state = self.kernel.init(start, log_joint)
+        wanted = settings.kept
+        self.wanted, self.kept = iter(wanted), Recorder(len(wanted))
+        self.next = next(self.wanted)
+        self.trace_every = max(settings.steps // 1000, 1)
+        self.trace = Recorder(settings.steps // self.trace_every + 1)
+        self.at = 0
+        self.reference = start
+        self.info: Any = None
+
+    def step(self, _: int) -> None:
+        rows = next_rows(self.batches)
+        self.epsilon, self.heat = self.step_size(self.at), self.temperature(self.at)
+        log_joint = self.log_joint
+        target = (lambda q: log_joint(q, *rows)) if rows else log_joint
+        self.state, self.info = self.kernel.step(self.state, target, self.epsilon, self.heat, self.generator)
+        if self.at % self.trace_every == 0:
+            self.trace.add(self.info.lp.unsqueeze(-1), {"lp": self.info.lp})
+        self.at += 1
+
+    def settle(self) -> None:
+        """End of burn-in: raise FloatingPointError if a chain has run away, and take the kernel of the draws."""
+        if not bool(torch.isfinite(self.state.position).all()):
+            raise FloatingPointError(
+                f"{type(self.settings).__name__} diverged in burn-in: a chain reached non-finite weights by step {self.at} "
+                f"at step size {self.epsilon:g}; use a smaller step_size (try {self.epsilon / 10:g})"
+            )
+        self.kernel = self.settings.kernel(self.rows, warming=False)
+        self.reference = self.state.position.clone()
+
+    def sample(self, i: int) -> None:
+        at = self.at
+        self.step(i)
+        if at == self.next:
+            self.kept.add(self.state.position, self.statistics())
+            self.next = next(self.wanted, -1)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """What is kept of a draw, ``{name: [chain]}``."""
+        lp, kinetic = self.info.lp, self.info.kinetic_temperature
+        stats = {
+            "lp": lp,
+            "step_size": torch.full_like(lp, self.epsilon),
+            "temperature": torch.full_like(lp, self.heat),
+            "configurational_temperature": self.info.configurational_temperature(self.reference),
+        }
+        return stats if kinetic is None else stats | {"kinetic_temperature": kinetic}
+
+    def finite_draws(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """The draws, cut before the first non-finite one, with a warning if there is one."""
+        name = type(self.settings).__name__
+        positions, stats = self.kept.result()
+        bad = ~torch.isfinite(positions).all(-1).all(0)
+        if bool(bad.any()):
+            keep = int(bad.int().argmax())
+            if keep == 0:
+                raise FloatingPointError(f"{name} diverged before its first draw: use a smaller step_size")
+            warnings.warn(f"{name} diverged: {keep} finite draws are returned; use a smaller step_size", stacklevel=3)
+            positions, stats = positions[:, :keep], {k: v[:, :keep] for k, v in stats.items()}
+        return positions, stats
+
+    def describe(self) -> str:
+        return f"step size {self.epsilon:.2e}, log joint {float(self.info.lp.mean()):.4g}"
+
+    def history(self) -> dict[str, Tensor]:
+        return {"lp": self.trace.result()[1]["lp"]} if self.trace.count else {}

@@ -1,0 +1,75 @@
+"""The core of the stochastic-gradient samplers: one update each for overdamped, underdamped and thermostatted dynamics.
+
+``gradient`` is ∇log p of the posterior, estimated from a minibatch whose rows count N/n. ε is the step size of SGLD in all
+of them, so that methods compare at equal ε: with friction a = 1 the underdamped update is the overdamped one. ``G`` is a
+diagonal preconditioner (an inverse mass), 1 or ``[chain, dim]``, and T the temperature: at T = 0 no noise is added, and what
+is left is gradient ascent, with momentum 1 − a or without.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Precondition = Tensor | float
+
+
+class LangevinInfo(NamedTuple):
+    """At the position before the step: the minibatch estimate ``lp [chain]`` of the log joint, that position and its
+    gradient ``[chain, dim]``; and, where there is a momentum, the kinetic temperature ``[chain]`` after it."""
+
+    lp: Tensor
+    position: Tensor
+    gradient: Tensor
+    kinetic_temperature: Tensor | None = None
+
+    def configurational_temperature(self, reference: Tensor | float = 0.0) -> Tensor:
+        """``−(q − c)·∇log p(q) / d`` ``[chain]``: its mean under p^(1/T) is T whatever the ``reference`` c, and its noise
+        least for c near the mean of q. Wenzel et al. 2020, appendix I.2, with c = 0."""
+        return -((self.position - reference) * self.gradient).mean(1)
+
+
+def overdamped(
+    q: Tensor, gradient: Tensor, step_size: float, temperature: float, generator: torch.Generator, G: Precondition = 1.0
+) -> Tensor:
+    """``q ← q + ε/2 G ∇log p + √(ε T G) ξ``: Welling & Teh 2011, eq. 4."""
+    scaled = gradient if isinstance(G, float) else G * gradient
+    new = torch.add(q, scaled, alpha=0.5 * step_size)
+    return _heated(new, step_size * temperature, generator, G)
+
+
+def underdamped(
+    q: Tensor,
+    v: Tensor,
+    gradient: Tensor,
+    step_size: float,
+    temperature: float,
+    generator: torch.Generator,
+    friction: Tensor | float,
+    noise: float,
+    G: Precondition = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """``v ← (1 − a) v + ε/2 G ∇log p + √(b ε T G) ξ;  q ← q + v``: Chen, Fox & Guestrin 2014, eq. 15, with ε/2 for their η
+    and friction a; b = a balances, a thermostat lets a differ. The law of v tends to N(0, ε T G / 2) as a → 0."""
+    scaled = gradient if isinstance(G, float) else G * gradient
+    v = torch.add((1.0 - friction) * v, scaled, alpha=0.5 * step_size)
+    v = _heated(v, noise * step_size * temperature, generator, G)
+    return q + v, v
+
+
+def kinetic_temperature(v: Tensor, step_size: float, friction: Tensor | float, G: Precondition = 1.0) -> Tensor:
+    """``|v|² / d`` in units of its variance at T = 1, ``[chain]``: its mean is T. With discrete steps that variance is
+    ``ε G / 2 · 1 / (1 − a/2)`` in a flat place."""
+    return (v.square() / G).mean(1, keepdim=True).mul((1.0 - 0.5 * friction) / (0.5 * step_size)).squeeze(1)
+
+
+def _heated(x: Tensor, variance: float, generator: torch.Generator, G: Precondition) -> Tensor:
+    """x, which is changed in place, with noise of this variance times G."""
+    if variance > 0:
+        if isinstance(G, float):
+            x += torch.empty_like(x).normal_(0.0, (variance * G) ** 0.5, generator=generator)
+        else:
+            x += torch.empty_like(x).normal_(0.0, variance**0.5, generator=generator) * G.sqrt()
+    return x
