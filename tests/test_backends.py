@@ -267,7 +267,7 @@ def test_ctrl_c_keeps_the_draws_made_so_far(name, monkeypatch):
 
 
 def test_ctrl_c_in_mean_field_draws_from_what_was_learnt(monkeypatch):
-    from bnn_zoo.backends.mean_field import Restart
+    from bnn_zoo.backends._variational import Restart
 
     x, y = orthogonal_design(16)
     monkeypatch.setattr(Restart, "step", Interrupt(8)(Restart.step))

@@ -5,6 +5,8 @@ from ..kernels.mass import DenseMass, DiagonalMass, FisherMass
 from .adjusted_mclmc import AdjustedMCLMC
 from .chees import ChEES
 from .hmc import HMC
+from .map import MAP, DeepEnsemble
+from .mc_dropout import MCDropout
 from .mclmc import MCLMC
 from .mean_field import MeanField
 from .nuts import NUTS
@@ -13,21 +15,26 @@ from .random_walk import RandomWalk
 from .sghmc import SGHMC
 from .sgld import SGLD
 from .sgnht import SGNHT
+from .swag import SWAG
 
 __all__ = [
     "HMC",
+    "MAP",
     "MCLMC",
     "NUTS",
     "PSGLD",
     "SGHMC",
     "SGLD",
     "SGNHT",
+    "SWAG",
     "AdjustedMCLMC",
     "ChEES",
+    "DeepEnsemble",
     "DenseMass",
     "DiagonalMass",
     "FisherMass",
     "LowRankFisherMass",
+    "MCDropout",
     "MeanField",
     "RandomWalk",
 ]

@@ -106,7 +106,7 @@ class HamiltonianWalk(Walk):
     def warm(self, i: int) -> None:
         _, stats = self.move()
         self.tuned.add(self.state.log_joint.unsqueeze(-1), {k: stats[k] for k in ("step_size", "n_steps", "lp")})
-        self.stepper.update(stats["acceptance_rate"].to(self.step_size))
+        self.stepper.update(self.accepted(stats["acceptance_rate"]).to(self.step_size))
         if self.ends and self.begin <= i < self.ends[-1]:
             self.seen.update(self.state.position, self.state.gradient)
         if i + 1 in self.ends:
@@ -114,6 +114,10 @@ class HamiltonianWalk(Walk):
             self.seen = self.settings.mass_matrix.estimator()
             self.stepper.restart(self._reasonable(self.stepper.final))
         self.step_size = self.stepper.step_size
+
+    def accepted(self, rate: Tensor) -> Tensor:
+        """The acceptance rates ``[chain]`` that the step size is tuned to."""
+        return rate
 
     def settle(self) -> None:
         """End of warm-up: the averaged step size, the kernel of the draws, and divergences counted from here."""

@@ -87,6 +87,10 @@ class StochasticGradient:
         """The transition kernel for a posterior of so many rows, in burn-in and after."""
         raise NotImplementedError
 
+    def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
+        """A run about to begin."""
+        return StochasticWalk(self, log_joint, batches, generator)
+
     def run(
         self,
         model: Model,
@@ -106,7 +110,7 @@ class StochasticGradient:
             model, data, batch_size=self.batch_size, chains=self.chains, seed=seed, device=device, compile=self.compile
         )
         clock = Clock(log_joint.device)
-        walk = StochasticWalk(self, log_joint, batches, torch.Generator(log_joint.device).manual_seed(seed))
+        walk = self.walk(log_joint, batches, torch.Generator(log_joint.device).manual_seed(seed))
         done = drive(walk.step, self.burn_in, label=f"{name} burn-in", progress=progress, describe=walk.describe)
         if done < self.burn_in:
             raise KeyboardInterrupt(f"interrupted in burn-in, after {done} of {self.burn_in} steps: no draws yet")
@@ -114,6 +118,7 @@ class StochasticGradient:
         tuning_time = clock.lap()
         total = self.steps - self.burn_in
         drive(walk.sample, total, label=f"{name} draws", progress=progress, describe=walk.describe)
+        walk.end()
         short = interrupted(walk.kept.count, walk.kept.room, "draws")
         positions, stats = walk.finite_draws()
         self.warn(stats)
@@ -197,6 +202,9 @@ class StochasticWalk:
         if at == self.next:
             self.kept.add(self.state.position, self.statistics())
             self.next = next(self.wanted, -1)
+
+    def end(self) -> None:
+        """After the last step, or after Ctrl-C."""
 
     def statistics(self) -> dict[str, Tensor]:
         """What is kept of a draw, ``{name: [chain]}``."""

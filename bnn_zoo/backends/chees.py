@@ -75,6 +75,11 @@ class ChEESWalk(HamiltonianWalk):
         self.trajectory.log_length = min(self.trajectory.log_length, log(longest))
         self.length = torch.tensor(self.trajectory.log_length).exp().item()
 
+    def accepted(self, rate: Tensor) -> Tensor:
+        """Their harmonic mean (Hoffman, Radul & Sountsov 2021, section 3.2): the arithmetic one lets a few chains that
+        reject always stay where they are, as long as the others accept."""
+        return (1.0 / rate.clamp(min=1e-3)).mean().reciprocal().expand_as(rate)
+
     def settle(self) -> None:
         super().settle()
         self.length = torch.tensor(self.trajectory.log_average).exp().item()

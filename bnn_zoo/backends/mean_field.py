@@ -1,173 +1,32 @@
-"""Stochastic variational inference on Pyro's SVI as a backend."""
+"""Mean-field variational inference as a backend."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
-import torch
-from pyro import poutine
-from pyro.infer import TraceMeanField_ELBO
-from pyro.infer.autoguide.initialization import init_to_value
 from torch import Tensor
 
-from .._scope import factory, seeded
-from ..density import LogJoint, from_prior
 from ..guides import MeanFieldNormal
-from ..schedules import as_schedule, cosine
-from ..types import Draws, Model, ModelError, Schedule
-from ._chains import Start
-from ._loop import Clock, Recorder, at_least, describe_run, drive, to_cpu, within
-from ._rows import next_rows, rows_and_density
+from ..types import Model
+from ._variational import Variational
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanField:
+class MeanField(Variational):
     """Maximise ``ELBO = E_q[log p(y | z)] − KL(q ‖ prior)`` over independent normals, then draw from q. Adam.
 
-    The KL is analytic where Pyro knows it, and the ELBO is Pyro's ``TraceMeanField_ELBO``. Chains are restarts: each is
-    optimised from its own starting point, so R-hat between them tells of several optima, not of mixing.
+    The KL is analytic where torch knows it. With ``handler=handlers.LocalReparameterization`` noise enters at the layers'
+    outputs (Kingma et al. 2015); with the prior ``LogUniform`` that is sparse variational dropout (Molchanov et al. 2017).
+    Settings: those of ``Variational``, and
 
-    steps, learning_rate
-        Adam steps and their rate: a number or a schedule (by default a cosine from 0.02 down over all steps).
-    particles
-        draws of q per step for the expected log likelihood.
-    batch_size
-        rows in a minibatch; None uses all rows. Needed for a torch Dataset.
     guide
         a family: ``guide(model, init_loc_fn=…)``. Any of Pyro's autoguides will do, with
         ``functools.partial(AutoLowRankMultivariateNormal, rank=10)`` for settings.
-    draws
-        draws of q from each restart.
     """
 
-    chains: int = 1
-    steps: int = 5_000
-    draws: int = 1_000
-    learning_rate: float | Schedule = cosine(0.02)
-    particles: int = 1
-    batch_size: int | None = None
     guide: Callable[..., Any] = MeanFieldNormal
-    init: Start = from_prior
 
-    def __post_init__(self) -> None:
-        at_least(self, chains=1, steps=1, draws=1, particles=1, batch_size=1)
-        within(self, learning_rate=(0.0, float("inf")))
-
-    def run(
-        self,
-        model: Model,
-        data: Any,
-        *,
-        seed: int = 0,
-        device: torch.device | str | None = None,
-        progress: bool = True,
-    ) -> Draws:
-        """Fit q to ``model`` and draw from it. Pyro's parameter store and torch's random state are put back after."""
-        log_joint, batches = rows_and_density(model, data, batch_size=self.batch_size, chains=1, seed=seed, device=device)
-        for site in log_joint.sites:
-            if site.transform is None:
-                raise ModelError(
-                    f"site {site.name!r}: its support depends on another site, and independent factors cannot follow it; "
-                    "write it as a share of its range (a site on (0, 1) times the bound), or use NUTS"
-                )
-        clock = Clock(log_joint.device)
-        starts = self.init(log_joint, self.chains, torch.Generator(log_joint.device).manual_seed(seed))
-        begun = log_joint.evaluations
-        fits = []
-        for chain in range(self.chains):
-            fit = Restart(self, log_joint, batches, log_joint.constrain(starts[chain]))
-            with (
-                pyro.get_param_store().scope(),
-                seeded(seed * 1000 + chain, log_joint.device),
-                factory(log_joint.device, log_joint.dtype),
-                pyro.validation_enabled(False),
-            ):
-                label = f"MeanField {chain + 1}/{self.chains}"
-                done = drive(fit.step, self.steps, label=label, progress=progress, describe=fit.describe)
-                if done == 0:
-                    raise KeyboardInterrupt("interrupted before the first step: nothing to return")
-                tuning = clock.lap()
-                fit.draw()
-                fit.seconds = (tuning, clock.lap())
-            fits.append(fit)
-            if done < self.steps:
-                warnings.warn(
-                    f"interrupted after {done} of {self.steps} steps: draws are from q as it was then", stacklevel=2
-                )
-                break
-        return self._collect(fits, log_joint, seed, begun, short=done < self.steps or len(fits) < self.chains)
-
-    def _collect(self, fits: list[Restart], log_joint: LogJoint, seed: int, begun: int, short: bool) -> Draws:
-        sites = {s.name: torch.stack([f.values[s.name] for f in fits]) for s in log_joint.sites}
-        stats = {"log_q": torch.stack([f.log_q for f in fits])}
-        if self.batch_size is None:
-            position = log_joint.unconstrain(sites)
-            stats["lp"] = log_joint.value(position)
-            stats["log_q"] = stats["log_q"] + log_joint.log_jacobian(position)
-        length = min(len(f.losses) for f in fits)
-        history = {"elbo": -torch.tensor([f.losses[:length] for f in fits])}
-        steps = sum(len(f.losses) for f in fits)
-        attrs = describe_run(
-            self,
-            seed=seed,
-            device=log_joint.device,
-            dtype=log_joint.dtype,
-            inference_method="SVI",
-            gradients=steps * self.particles,
-            batch_size=self.batch_size or "all",
-            tuning_steps=self.steps,
-            tuning_time=sum(f.seconds[0] for f in fits),
-            sampling_time=sum(f.seconds[1] for f in fits),
-            interrupted=short,
-        )
-        return Draws(to_cpu(sites), to_cpu(stats), history, attrs)
-
-
-class Restart:
-    """One optimisation from one starting point, and the draws from its result."""
-
-    def __init__(self, settings: MeanField, log_joint: LogJoint, batches: Any, start: dict[str, Tensor]) -> None:
-        self.settings, self.model, self.batches = settings, log_joint.model, batches
-        self.args, self.kwargs = log_joint.args, log_joint.kwargs
-        self.names = [site.name for site in log_joint.sites]
-        self.guide = settings.guide(self.model, init_loc_fn=init_to_value(values=start))
-        self.rate = as_schedule(settings.learning_rate, settings.steps)
-        self.elbo = TraceMeanField_ELBO(num_particles=settings.particles)
-        self.optimiser: torch.optim.Optimizer | None = None
-        self.losses: list[float] = []
-        self.seconds = (0.0, 0.0)
-        self.values: dict[str, Tensor] = {}
-        self.log_q = torch.zeros(0)
-
-    def step(self, i: int) -> None:
-        """One step of Adam on Pyro's ELBO: one optimiser for all parameters, where ``pyro.optim`` has one for each."""
-        if self.batches is not None:
-            self.args = tuple(t[0] for t in next_rows(self.batches))
-        loss = self.elbo.differentiable_loss(self.model, self.guide, *self.args, **self.kwargs)
-        if self.optimiser is None:
-            self.optimiser = torch.optim.Adam([p for _, p in pyro.get_param_store().named_parameters()])
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(i)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        self.losses.append(float(loss.detach()))
-
-    def describe(self) -> str:
-        return f"ELBO {-sum(self.losses[-100:]) / len(self.losses[-100:]):.5g}"
-
-    def draw(self) -> None:
-        """``draws`` draws of the sites from q, and their log density (in the sites' own space)."""
-        kept = Recorder(self.settings.draws)
-        with torch.no_grad():
-            for _ in range(self.settings.draws):
-                trace = poutine.trace(self.guide).get_trace(*self.args, **self.kwargs)
-                values = {n: trace.nodes[n]["value"] for n in self.names}
-                kept.add(torch.zeros(1), {**values, "log_q": trace.log_prob_sum()})
-        stats = {k: v.detach() for k, v in kept.stats.items()}
-        self.log_q = stats.pop("log_q")
-        self.values = stats
+    def family(self, model: Model, init_loc_fn: Callable[[Any], Tensor]) -> Any:
+        return self.guide(model, init_loc_fn=init_loc_fn)

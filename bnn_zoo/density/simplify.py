@@ -53,6 +53,8 @@ def _fold(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
             constant.add(node)
         if node.op != "call_function" or not isinstance(seen[node], Tensor) or seen[node].numel() > LARGEST:
             continue
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            continue
         made = node.target in (aten.ones_like.default, aten.zeros_like.default, aten.full_like.default)
         if not made and (not all(n in constant for n in node.all_input_nodes) or node.target is operator.getitem):
             continue

@@ -9,7 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._scope import factory, seeded
 from ..types import ModelError
@@ -65,6 +65,44 @@ class Adam:
             adam.step()
             decay.step()
         return at
+
+
+@dataclass(frozen=True, repr=False)
+class FromNet:
+    """The weights of a network: of a trained one, the same for all chains, or fresh ones from ``make()`` for each chain.
+
+    ``FromNet(trained)`` warm-starts; ``FromNet(nets.LeNet5)`` gives each chain torch's default initialisation, as deep
+    ensembles have it. Sites that are no parameter of the net (an unknown noise) are drawn from their prior. Raises
+    ModelError where no site has a parameter's name, or shapes differ.
+    """
+
+    net: nn.Module | Callable[[], nn.Module]
+
+    def __repr__(self) -> str:
+        return f"FromNet({getattr(self.net, '__name__', type(self.net).__name__)})"
+
+    def __call__(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> Tensor:
+        sites = log_joint.constrain(_anywhere(log_joint, chains, generator))
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        with seeded(seed, log_joint.device):
+            nets = [self.net if isinstance(self.net, nn.Module) else self.net() for _ in range(chains)]
+        weights = [dict(net.named_parameters()) for net in nets]
+        named = sites.keys() & weights[0].keys()
+        if not named:
+            raise ModelError(f"FromNet: no site has the name of a parameter: sites {list(sites)}, net {list(weights[0])}")
+        for name in named:
+            if weights[0][name].shape != sites[name].shape[1:]:
+                here, there = tuple(sites[name].shape[1:]), tuple(weights[0][name].shape)
+                raise ModelError(f"FromNet: site {name!r} has shape {here}, the net's parameter {there}")
+            sites[name] = torch.stack([w[name].detach().to(sites[name]) for w in weights])
+        return log_joint.unconstrain(sites)
+
+
+def _anywhere(log_joint: LogJoint, chains: int, generator: torch.Generator) -> Tensor:
+    """One point per chain whose log joint need not be finite: what is to be overwritten."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with seeded(seed, log_joint.device):
+        return torch.stack([_point(log_joint, draw_or_support) for _ in range(chains)])
 
 
 def _start(log_joint: LogJoint, chains: int, generator: torch.Generator, choose: Callable[[Any], Tensor]) -> Tensor:

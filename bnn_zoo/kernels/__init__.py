@@ -12,6 +12,7 @@ from .low_rank import LowRank
 from .mclmc import MCLMC
 from .metric import Dense, Diagonal, Metric
 from .nuts import NUTS
+from .optimise import Optimise
 from .random_walk import RandomWalk
 from .sghmc import SGHMC, SGNHT
 from .sgld import PSGLD, SGLD
@@ -32,5 +33,6 @@ __all__ = [
     "Diagonal",
     "LowRank",
     "Metric",
+    "Optimise",
     "RandomWalk",
 ]

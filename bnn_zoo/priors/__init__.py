@@ -8,9 +8,10 @@ from .half_cauchy import HalfCauchy
 from .half_normal import HalfNormal
 from .horseshoe import Horseshoe
 from .laplace import Laplace
+from .log_uniform import LogUniform
 from .normal import Normal
 from .per_site import PerSite
 from .scale import fan_in
 from .student_t import StudentT
 
-__all__ = ["HalfCauchy", "HalfNormal", "Horseshoe", "Laplace", "Normal", "PerSite", "StudentT", "fan_in"]
+__all__ = ["HalfCauchy", "HalfNormal", "Horseshoe", "Laplace", "LogUniform", "Normal", "PerSite", "StudentT", "fan_in"]

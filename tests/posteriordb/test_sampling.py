@@ -60,7 +60,7 @@ def test_hmc_passes_the_rule(real_data, name):
 OTHERS = {
     "AdjustedMCLMC": bz.AdjustedMCLMC(chains=4, warmup=1500, draws=4000, compile=True),
     "ChEES": bz.ChEES(chains=16, warmup=1000, draws=1000, compile=True),
-    "RandomWalk": bz.RandomWalk(chains=4, warmup=5000, draws=4000, thinning=25, mass_matrix=bz.DenseMass(), compile=True),
+    "RandomWalk": bz.RandomWalk(chains=4, warmup=20_000, draws=4000, thinning=100, mass_matrix=bz.DenseMass(), compile=True),
 }
 
 

@@ -1,0 +1,84 @@
+"""SWAG: a Gaussian fitted to the iterates of SGD. Maddox et al. 2019."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import kernels
+from ..density import LogJoint
+from ..types import Schedule
+from ._loop import at_least
+from ._stochastic import StochasticGradient, StochasticWalk
+
+
+@dataclass(frozen=True, kw_only=True)
+class SWAG(StochasticGradient):
+    """Draws of ``N(θ̄, ½ diag(Σ) + D Dᵀ / (2 (K − 1)))`` with moments of the iterates of SGD at a constant step.
+
+    Maddox, Izmailov, Garipov, Vetrov & Wilson 2019, algorithm 1. Settings: those of ``StochasticGradient`` at temperature 0;
+    after the burn-in every ``thinning``-th iterate is a snapshot (by default 30 in all, the paper's number with one an
+    epoch); start from a trained network (``density.FromNet``) or let the burn-in train it.
+
+    draws
+        draws of that normal law, of each chain.
+    rank
+        K: how many of the last snapshots make up D.
+    momentum
+        of the SGD; the effective step is ``step_size / (1 − momentum)``.
+    """
+
+    temperature: float | Schedule = 0.0
+    draws: int = 100
+    rank: int = 20
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, draws=1, rank=2)
+        if self.temperature != 0.0:
+            raise ValueError("SWAG has no temperature: its spread is that of the iterates")
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(f"SWAG: momentum must be at least 0 and below 1, got {self.momentum}")
+        if len(self.kept) < 2:
+            raise ValueError(f"SWAG needs two snapshots or more, got {len(self.kept)}: thin less, or make more steps")
+
+    @property
+    def kept(self) -> range | list[int]:
+        left = self.steps - self.burn_in
+        every = self.thinning or ceil(left / 30)
+        return range(self.burn_in, self.steps)[every - 1 :: every]
+
+    def kernel(self, rows: int, *, warming: bool) -> kernels.SGHMC:
+        return kernels.SGHMC(1.0 - self.momentum)
+
+    def warn(self, stats: dict[str, Tensor]) -> None:
+        """There is no temperature to be off."""
+
+    def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
+        return Averaging(self, log_joint, batches, generator)
+
+
+class Averaging(StochasticWalk):
+    """SGD under way; at its end snapshots become draws."""
+
+    settings: SWAG
+
+    def finite_draws(self) -> tuple[Tensor, dict[str, Tensor]]:
+        snapshots, _ = super().finite_draws()
+        if snapshots.shape[1] < 2:
+            raise KeyboardInterrupt("SWAG was interrupted before its second snapshot: nothing to return")
+        mean, settings = snapshots.mean(1, keepdim=True), self.settings
+        deviations = (snapshots - mean)[:, -settings.rank :]
+        rank = deviations.shape[1]
+        shape = (len(mean), settings.draws)
+        like: dict[str, Any] = {"dtype": mean.dtype, "device": mean.device}
+        z1 = torch.randn(*shape, mean.shape[-1], generator=self.generator, **like)
+        z2 = torch.randn(*shape, rank, generator=self.generator, **like)
+        diagonal = snapshots.var(1, correction=0, keepdim=True).sqrt()
+        draws = mean + z1 * diagonal / 2**0.5 + z2 @ deviations / (2.0 * (rank - 1)) ** 0.5
+        return draws, {"snapshots": torch.full(shape, float(snapshots.shape[1]))}

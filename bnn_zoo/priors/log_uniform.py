@@ -1,0 +1,23 @@
+"""Uniform in log |w|."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..laws import LogUniform as Law
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Density ∝ 1/|w|, improper: the prior of variational dropout. Kingma, Salimans & Welling 2015, section 3.1.
+
+    With ``MeanField`` and ``handlers.LocalReparameterization`` this is sparse variational dropout: weights whose sd exceeds
+    ten times their mean say nothing and can be pruned (Molchanov, Ashukha & Vetrov 2017). Its posterior has a pole at 0, so
+    MCMC is not for it. Chains cannot start from it: ``init=density.FromNet(net)`` or ``density.from_support``.
+    """
+
+    def __call__(self, name: str, shape: torch.Size) -> Any:
+        return Law(shape).to_event(len(shape))

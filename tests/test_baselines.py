@@ -1,0 +1,155 @@
+"""MAP, deep ensembles and SWAG against closed forms, and starts from networks."""
+
+import pytest
+import torch
+from targets import correlated_design, orthogonal_design, regression, regression_posterior
+
+import bnn_zoo as bz
+from bnn_zoo.backends import _stochastic
+from bnn_zoo.density import FromNet, LogJoint
+
+
+def run(backend, model, data, seed=0):
+    return backend.run(model, data, seed=seed, progress=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_map_is_the_mode(dtype):
+    x, y = correlated_design(dtype=dtype)
+    mean, _ = regression_posterior(x, y)
+    draws = run(bz.MAP(chains=3, steps=2000, step_size=bz.schedules.cosine(0.05)), regression, (x, y))
+    w = draws.sites["w"]
+    assert w.shape == (3, 1, 4) and w.dtype == dtype
+    torch.testing.assert_close(w, mean.expand(3, 1, 4), rtol=0, atol=2e-3)
+    assert draws.attrs["backend"] == "MAP" and draws.stats["temperature"].eq(0).all()
+
+
+def test_map_with_another_optimiser_and_minibatches():
+    from functools import partial
+
+    x, y = orthogonal_design()
+    mean, covariance = regression_posterior(x, y)
+    sgd = partial(torch.optim.SGD, momentum=0.9)
+    backend = bz.MAP(steps=3000, batch_size=16, optimiser=sgd, step_size=bz.schedules.cosine(2e-4, end=1e-7))
+    w = run(backend, regression, (x, y)).sites["w"]
+    assert ((w[0, 0] - mean) / covariance.diagonal().sqrt()).abs().max() < 0.2
+
+
+def test_chains_of_map_do_not_meet():
+    """An ensemble's members are what each is alone: Adam works coordinate by coordinate."""
+    x, y = orthogonal_design(16)
+    start = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).double()
+    both = run(bz.MAP(chains=2, steps=30, init=lambda *_: start), regression, (x, y)).sites["w"]
+    alone = run(bz.MAP(chains=1, steps=30, init=lambda *_: start[1:]), regression, (x, y)).sites["w"]
+    torch.testing.assert_close(both[1], alone[0])
+
+
+def test_ctrl_c_keeps_where_the_optimiser_was(monkeypatch):
+    x, y = orthogonal_design(16)
+    step, calls = _stochastic.StochasticWalk.step, iter(range(1000))
+
+    def interrupted(self, i):
+        if next(calls) == 7:
+            raise KeyboardInterrupt
+        step(self, i)
+
+    whole = run(bz.MAP(steps=7, step_size=0.01), regression, (x, y)).sites["w"]
+    monkeypatch.setattr(_stochastic.StochasticWalk, "step", interrupted)
+    with pytest.warns(UserWarning, match="MAP: interrupted after 7 of 50 steps"):
+        part = run(bz.MAP(steps=50, step_size=0.01), regression, (x, y)).sites["w"]
+    torch.testing.assert_close(part, whole)
+
+
+def test_members_of_a_deep_ensemble_differ_and_predict_together():
+    x = torch.linspace(-1, 1, 30)[:, None]
+    y = torch.sin(3 * x[:, 0])
+    model = bz.BNN(bz.nets.MLP(1, 1, hidden=(10,)), bz.priors.Normal(1.0), bz.likelihoods.Gaussian(0.1))
+    init = FromNet(lambda: bz.nets.MLP(1, 1, hidden=(10,)))
+    posterior = bz.fit(model, (x, y), bz.DeepEnsemble(steps=800, step_size=0.02, init=init), progress=False)
+    prediction = posterior.predict(torch.tensor([[0.0], [3.0]]))
+    assert prediction.f.shape == (5, 1, 2)
+    assert prediction.epistemic[1] > 3 * prediction.epistemic[0] > 0
+    data = posterior.to_inference_data(test=(x, y))
+    assert dict(data["posterior"].sizes)["chain"] == 5
+
+
+def test_swag_draws_have_the_moments_of_its_snapshots():
+    """Given snapshots, the law is N(mean, ½ diag + D Dᵀ / (2 (K − 1))): its variance is that of the snapshots."""
+    x, y = orthogonal_design(16)
+    settings = bz.SWAG(chains=1, steps=80, warmup=40, thinning=1, draws=40_000, rank=40, step_size=1e-4)
+    walk = settings.walk(LogJoint(regression, (x, y)), None, torch.Generator().manual_seed(0))
+    snapshots = torch.randn(40, 1, 4, generator=torch.Generator().manual_seed(1)).double() * torch.tensor(
+        [1.0, 2.0, 0.1, 3.0]
+    )
+    for one in snapshots:
+        walk.kept.add(one, {"lp": torch.zeros(1)})
+    draws, stats = walk.finite_draws()
+    centred = snapshots[:, 0] - snapshots[:, 0].mean(0)
+    covariance = 0.5 * torch.diag(centred.square().mean(0)) + 0.5 * centred.T @ centred / 39
+    seen, scale = torch.cov(draws[0].T), covariance.diagonal().sqrt()
+    assert ((seen - covariance) / scale / scale[:, None]).abs().max() < 0.03
+    torch.testing.assert_close(draws.mean((0, 1)), snapshots[:, 0].mean(0), rtol=0, atol=0.05)
+    assert (stats["snapshots"] == 40).all()
+
+
+def test_swag_is_near_the_posterior_mean():
+    x, y = orthogonal_design()
+    mean, covariance = regression_posterior(x, y)
+    backend = bz.SWAG(chains=2, steps=4000, warmup=1000, batch_size=16, step_size=1e-4, draws=200)
+    draws = run(backend, regression, (x, y))
+    assert draws.sites["w"].shape == (2, 200, 4)
+    assert ((draws.sites["w"].mean((0, 1)) - mean) / covariance.diagonal().sqrt()).abs().max() < 0.5
+
+
+# -------------------------------------------------------------------------------------------------------------- starts
+
+
+def network():
+    x = torch.linspace(-1, 1, 10)[:, None]
+    model = bz.BNN(bz.nets.MLP(1, 1, hidden=(3,)), bz.priors.Normal(1.0), bz.likelihoods.Gaussian())
+    return model, LogJoint(model, (x, x[:, 0]))
+
+
+def test_a_trained_net_is_where_all_chains_begin():
+    _, log_joint = network()
+    net = bz.nets.MLP(1, 1, hidden=(3,))
+    sites = log_joint.constrain(FromNet(net)(log_joint, 4, torch.Generator().manual_seed(0)))
+    for name, parameter in net.named_parameters():
+        torch.testing.assert_close(sites[name], parameter.detach().expand(4, *parameter.shape))
+    assert len(sites["noise"].unique()) == 4  # not in the net: from its prior
+
+
+def test_fresh_nets_for_each_chain_depend_on_the_seed_alone():
+    _, log_joint = network()
+    init = FromNet(lambda: bz.nets.MLP(1, 1, hidden=(3,)))
+    before = torch.random.get_rng_state()
+    a, b, c = (init(log_joint, 3, torch.Generator().manual_seed(s)) for s in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(a, b) and not torch.equal(a, c) and not torch.equal(a[0], a[1])
+    assert "MLP" in repr(FromNet(bz.nets.MLP)) and "MLP" in repr(FromNet(bz.nets.MLP(1, 1)))
+
+
+BAD = {
+    "another net": (
+        lambda: FromNet(bz.nets.MLP(1, 1, hidden=(7,)))(network()[1], 2, torch.Generator()),
+        bz.ModelError,
+        r"FromNet: site '\S+' has shape .* the net's parameter",
+    ),
+    "no net": (
+        lambda: FromNet(torch.nn.Linear(1, 1))(network()[1], 2, torch.Generator()),
+        bz.ModelError,
+        r"no site has the name of a parameter",
+    ),
+    "temperature": (lambda: bz.MAP(temperature=1.0), ValueError, r"MAP has no temperature, warmup or thinning"),
+    "thinning": (lambda: bz.DeepEnsemble(thinning=2), ValueError, r"DeepEnsemble has no temperature, warmup or thinning"),
+    "hot SWAG": (lambda: bz.SWAG(temperature=1.0), ValueError, r"SWAG has no temperature"),
+    "one snapshot": (lambda: bz.SWAG(steps=10, thinning=5), ValueError, r"SWAG needs two snapshots or more, got 1"),
+    "momentum": (lambda: bz.SWAG(momentum=1.0), ValueError, r"SWAG: momentum must be at least 0 and below 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_says_what_to_do(name):
+    make, error, match = BAD[name]
+    with pytest.raises(error, match=match):
+        make()

@@ -1,0 +1,190 @@
+"""What every backend promises, in one place: shapes, seeds, groups of InferenceData, pickling, device, Ctrl-C, bad input."""
+
+import pickle
+
+import pyro
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import bnn_zoo as bz
+from bnn_zoo.backends import _chains, _stochastic, _variational
+
+STOCHASTIC = {"chains": 2, "steps": 40, "warmup": 20, "thinning": 5, "step_size": 1e-4}
+METHODS = {
+    "NUTS": bz.NUTS(chains=2, warmup=10, draws=4, max_tree_depth=3),
+    "HMC": bz.HMC(chains=2, warmup=10, draws=4, max_leapfrogs=4),
+    "MCLMC": bz.MCLMC(chains=2, warmup=20, draws=4, thinning=2),
+    "AdjustedMCLMC": bz.AdjustedMCLMC(chains=2, warmup=10, draws=4, max_steps=4),
+    "ChEES": bz.ChEES(chains=2, warmup=10, draws=4, max_leapfrogs=4),
+    "RandomWalk": bz.RandomWalk(chains=2, warmup=10, draws=4),
+    "SGLD": bz.SGLD(**STOCHASTIC),
+    "PSGLD": bz.PSGLD(**STOCHASTIC),
+    "SGHMC": bz.SGHMC(**STOCHASTIC),
+    "SGNHT": bz.SGNHT(**STOCHASTIC),
+    "MAP": bz.MAP(chains=2, steps=20),
+    "DeepEnsemble": bz.DeepEnsemble(chains=2, steps=20),
+    "SWAG": bz.SWAG(**STOCHASTIC | {"draws": 4}),
+    "MeanField": bz.MeanField(chains=2, steps=10, draws=4),
+    "MCDropout": bz.MCDropout(chains=2, steps=10, draws=4),
+}
+"""A new backend is one row."""
+DRAWS = dict.fromkeys(METHODS, 4) | {"MAP": 1, "DeepEnsemble": 1}
+MINIBATCH = {n: b for n, b in METHODS.items() if isinstance(b, _stochastic.StochasticGradient | _variational.Variational)}
+pytestmark = pytest.mark.filterwarnings("ignore:.*diverged", "ignore:.*taken back", "ignore:.*temperature of the draws")
+
+
+def rows(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(24, 3, generator=generator, dtype=dtype)
+    return x, (x[:, 0] > 0).long()
+
+
+def model():
+    return bz.BNN(bz.nets.MLP(3, 2, hidden=(4,)), bz.priors.Normal(1.0), bz.likelihoods.Categorical())
+
+
+MODEL = model()
+
+
+def fit(name, seed=0, data=None, **changed):
+    from dataclasses import replace
+
+    return bz.fit(MODEL, rows() if data is None else data, replace(METHODS[name], **changed), seed=seed, progress=False)
+
+
+def test_every_backend_is_here():
+    exported = {n for n in bz.backends.__all__ if hasattr(getattr(bz.backends, n), "run")}
+    assert exported == set(METHODS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", METHODS)
+def test_shapes_seeds_and_nothing_global(name, dtype):
+    torch.manual_seed(7)
+    pyro.get_param_store().clear()
+    pyro.param("mine", torch.ones(2))
+    before, kind = torch.random.get_rng_state(), torch.get_default_dtype()
+    first, again, other = (fit(name, seed, rows(dtype)).draws for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before) and torch.get_default_dtype() == kind
+    assert list(pyro.get_param_store().keys()) == ["mine"]
+    pyro.get_param_store().clear()
+    shapes = {n: (2, DRAWS[name], *p.shape) for n, p in model().net.named_parameters()}
+    assert {n: tuple(v.shape) for n, v in first.sites.items()} == shapes
+    assert all(v.dtype == dtype and v.device.type == "cpu" for v in first.sites.values())
+    assert all(v.shape[:2] == (2, DRAWS[name]) for v in first.stats.values())
+    assert all(torch.equal(first.sites[n], again.sites[n]) for n in shapes)
+    assert not all(torch.equal(first.sites[n], other.sites[n]) for n in shapes)
+    assert all(torch.isfinite(v).all() for v in first.sites.values())
+    assert first.attrs["backend"] == name and first.attrs["seed"] == 0 and first.attrs["gradients"] > 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_inference_data_and_prediction(name):
+    posterior = fit(name)
+    x, y = rows()
+    data = posterior.to_inference_data(test=(x, y))
+    groups = {"posterior", "log_likelihood", "posterior_predictive", "observed_data", "constant_data", "predictions"}
+    found = set(data.children) if hasattr(data, "children") else set(data.groups())
+    assert groups <= found
+    assert dict(data["posterior"].sizes)["chain"] == 2 and dict(data["posterior"].sizes)["draw"] == DRAWS[name]
+    prediction = posterior.predict(x)
+    torch.testing.assert_close(prediction.mean.sum(-1), torch.ones(24), rtol=0, atol=1e-5)
+    assert torch.isfinite(prediction.log_prob(y)).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_pickling(name):
+    backend = METHODS[name]
+    assert pickle.loads(pickle.dumps(backend)) == backend
+    draws = fit(name).draws
+    again = pickle.loads(pickle.dumps(draws))
+    assert all(torch.equal(again.sites[n], v) for n, v in draws.sites.items())
+
+
+@pytest.mark.parametrize("name", MINIBATCH)
+def test_minibatches_of_tensors_and_of_a_dataset(name):
+    for data in (rows(), TensorDataset(*rows())):
+        draws = fit(name, data=data, batch_size=8).draws
+        assert draws.attrs["batch_size"] == 8 and all(torch.isfinite(v).all() for v in draws.sites.values())
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in MINIBATCH])
+def test_full_batch_methods_refuse_a_dataset(name):
+    with pytest.raises(bz.DataError, match="all rows at once, got a torch Dataset"):
+        fit(name, data=TensorDataset(*rows()))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_ctrl_c_keeps_what_was_made(name, monkeypatch):
+    """Full batch: the third draw is interrupted. Stochastic gradients: step 33 of 40. Optimisers: where they were."""
+    after = {"MAP": 8, "DeepEnsemble": 8, "MeanField": 6, "MCDropout": 6}.get(name, 2 if name not in MINIBATCH else 33)
+    owner, method = (
+        (_variational.Restart, "step")
+        if isinstance(METHODS[name], _variational.Variational)
+        else (_stochastic.StochasticWalk, "step")
+        if name in MINIBATCH
+        else (_chains.Walk, "sample")
+    )
+    original, calls = getattr(owner, method), iter(range(10_000))
+
+    def interrupted(self, i):
+        if next(calls) == after * (METHODS[name].thinning if owner is _chains.Walk else 1):
+            raise KeyboardInterrupt
+        return original(self, i)
+
+    monkeypatch.setattr(owner, method, interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        draws = fit(name, **({"processes": 1} if owner is _chains.Walk else {})).draws
+    made = (
+        1
+        if name in ("MAP", "DeepEnsemble")
+        else 4
+        if "steps" in dir(METHODS[name]) and name in ("MeanField", "MCDropout", "SWAG")
+        else 2
+    )
+    assert next(iter(draws.sites.values())).shape[1] == made
+    assert draws.attrs["interrupted"] or name in ("MAP", "DeepEnsemble", "SWAG")
+
+
+def broken():
+    x, y = rows()
+    return {
+        "NaN": ((x.clone().fill_(torch.nan), y), "NaN or infinite"),
+        "labels out of range": ((x, y + 5), "y"),
+        "rows differ": ((x, y[:-1]), "rows"),
+        "empty": ((x[:0], y[:0]), "empty"),
+        "not a tuple": (x, "tuple"),
+        "uint8": ((x.byte(), y), "uint8"),
+    }
+
+
+@pytest.mark.parametrize("what", broken())
+@pytest.mark.parametrize("name", METHODS)
+def test_bad_data_is_refused_before_work_starts(name, what, monkeypatch):
+    data, match = broken()[what]
+    started = []
+    for owner in (_chains.Walk, _stochastic.StochasticWalk, _variational.Restart):
+        monkeypatch.setattr(owner, "__init__", lambda *a, **k: started.append(1))
+    with pytest.raises(bz.DataError, match=match):
+        fit(name, data=data)
+    assert not started
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_batchnorm_and_a_missing_device_are_refused(name):
+    with pytest.raises(bz.ModelError, match="BatchNorm"):
+        net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+        bz.fit(bz.BNN(net, bz.priors.Normal(1.0), bz.likelihoods.Categorical()), rows(), METHODS[name], progress=False)
+    if not torch.cuda.is_available():
+        with pytest.raises(bz.DataError, match="no CUDA device"):
+            bz.fit(model(), rows(), METHODS[name], device="cuda", progress=False)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", METHODS)
+def test_on_a_gpu(name):
+    draws = bz.fit(model(), rows(), METHODS[name], device="cuda", progress=False).draws
+    assert all(v.device.type == "cpu" and torch.isfinite(v).all() for v in draws.sites.values())
+    assert draws.attrs["device"].startswith("cuda")
