@@ -100,6 +100,17 @@ def accuracy(probs: Any, y: Any) -> float:
     return float(accuracy_score(y, probs.argmax(1)))
 
 
+def nll_probs(probs: Any, y: Any) -> float:
+    """Mean over rows of -log p_y, in nats (the log loss); inf where a true class has probability zero.
+
+    That is :func:`nll` where only class probabilities are at hand. probs: ``[n, C]`` or ``[n]``, means over draws;
+    y: ``[n]`` labels.
+    """
+    probs, y = _classes(probs, y)
+    with np.errstate(divide="ignore"):
+        return float(-np.mean(np.log(np.maximum(probs[np.arange(len(y)), y], 0))))
+
+
 def brier(probs: Any, y: Any) -> float:
     """Brier score as Brier 1950 has it: mean over rows of the sum over ALL classes of (p_c - 1[y = c])^2, in [0, 2].
 
@@ -137,7 +148,39 @@ def reliability_curve(probs: Any, y: Any, bins: int = 15) -> tuple[np.ndarray, n
     return mean_confidence, share, count
 
 
+def risk_coverage(probs: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Share of errors (risk) among the k most confident rows, against their share of all rows (coverage), k = 1 … n.
+
+    After Geifman and El-Yaniv 2017. Rows of equal confidence come in random order, and the risk is its expectation's; at
+    coverage 1 it is 1 - accuracy. probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels. Returns coverage and risk, each ``[n]``.
+    """
+    probs, y = _classes(probs, y)
+    _, level, count = np.unique(-probs.max(1), return_inverse=True, return_counts=True)
+    errors = np.repeat(np.bincount(level, weights=probs.argmax(1) != y) / count, count)
+    k = np.arange(1, len(y) + 1)
+    return k / len(y), np.cumsum(errors) / k
+
+
+def aurc(probs: Any, y: Any) -> float:
+    """Area under the risk-coverage curve, in [0, 1]: the mean over k of :func:`risk_coverage`'s risk; low is good.
+
+    With error rate e, confidence that says nothing about errors gives about e, a perfect order of the rows about
+    e + (1 - e) log(1 - e) (Geifman, Uziel and El-Yaniv 2019). probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels.
+    """
+    return float(np.mean(risk_coverage(probs, y)[1]))
+
+
 # What the model does not know
+
+
+def confidence(probs: Any) -> np.ndarray:
+    """Probability of the most probable class of each row: from 1/C, never below it, to 1.
+
+    Of probabilities averaged over draws with the rows in one order; a mean confidence below 1/C in a report has averaged
+    something else, such as logarithms or rows that were shuffled between draws. probs: ``[n, C]`` or ``[n]``.
+    """
+    probs = _probabilities(probs)
+    return probs.max(1).clip(1 / probs.shape[1], 1)  # rounded rows may sum to a little less than one
 
 
 def predictive_entropy(probs: Any) -> np.ndarray:
@@ -164,8 +207,49 @@ def auroc(scores_in: Any, scores_out: Any) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
-    inside, outside = _array("scores_in", scores_in).ravel(), _array("scores_out", scores_out).ravel()
-    return float(roc_auc_score(np.repeat([0, 1], [len(inside), len(outside)]), np.concatenate([inside, outside])))
+    return float(roc_auc_score(*_in_and_out(scores_in, scores_out)))
+
+
+def aupr(scores_in: Any, scores_out: Any) -> float:
+    """Area under the precision-recall curve with rows out of distribution as positives: the average precision.
+
+    The step-wise sum of scikit-learn, not the trapezoid. Chance is their share m/(n + m), so only numbers with the same
+    n and m compare. scores_in, scores_out: ``[n]`` and ``[m]``; a higher score means more out of distribution.
+    """
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*_in_and_out(scores_in, scores_out)))
+
+
+def ood_report(probs_in: Any, probs_out: Any) -> dict[str, dict[str, float]]:
+    """How well three scores tell rows within the distribution from rows outside it.
+
+    ``{score: {mean_in, mean_out, auroc, aupr}}`` for ``one_minus_confidence``, ``entropy`` and, if both come as draws,
+    ``mutual_information``; ``pandas.DataFrame(report).T`` is its table. probs_in, probs_out: ``[..., n, C]`` and
+    ``[..., m, C]``, leading axes being draws of the weights, which are averaged as probabilities, row by row; or ``[n]``
+    and ``[m]``, of class 1. Raises ValueError if classes differ or only one has draws.
+    """
+    sets = [_array("probs_in", probs_in), _array("probs_out", probs_out)]
+    with_draws = [p.ndim > 2 for p in sets]
+    means = [_probabilities(p.reshape(-1, *p.shape[-2:]).mean(0) if p.ndim > 2 else p) for p in sets]
+    if with_draws[0] != with_draws[1] or means[0].shape[1] != means[1].shape[1]:
+        shapes = f"{sets[0].shape} and {sets[1].shape}"
+        raise ValueError(f"probs: expected the same classes, and draws in both or in none, got {shapes}; pass both alike")
+    scores = {
+        "one_minus_confidence": [1 - confidence(p) for p in means],
+        "entropy": [predictive_entropy(p) for p in means],
+    }
+    if with_draws[0]:
+        scores["mutual_information"] = [mutual_information(p) for p in sets]
+    return {
+        name: {
+            "mean_in": float(inside.mean()),
+            "mean_out": float(outside.mean()),
+            "auroc": auroc(inside, outside),
+            "aupr": aupr(inside, outside),
+        }
+        for name, (inside, outside) in scores.items()
+    }
 
 
 # Checks
@@ -193,6 +277,12 @@ def _samples(draws: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     if draws.ndim <= y.ndim or draws.shape[-y.ndim :] != y.shape:
         raise ValueError(f"draws: expected [..., *y.shape] with y {y.shape}, got {draws.shape}; put sample axes first")
     return draws.reshape(-1, *y.shape), y
+
+
+def _in_and_out(scores_in: Any, scores_out: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (0 within, 1 out of distribution) and scores of all rows."""
+    inside, outside = _array("scores_in", scores_in).ravel(), _array("scores_out", scores_out).ravel()
+    return np.repeat([0, 1], [len(inside), len(outside)]), np.concatenate([inside, outside])
 
 
 def _check_simplex(name: str, probs: np.ndarray) -> np.ndarray:

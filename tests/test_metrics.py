@@ -1,9 +1,11 @@
 """Metrics against numbers worked by hand, closed forms and the libraries that they call."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from scipy.special import logsumexp
 from scipy.stats import norm
@@ -132,6 +134,104 @@ def test_entropy_and_mutual_information_by_hand():
     assert metrics.mutual_information(torch.tensor(sure_but_split)[None]) == pytest.approx([math.log(2), 0])
 
 
+def test_nll_of_probabilities(rng):
+    assert metrics.nll_probs(THREE, LABELS) == pytest.approx(-math.log(0.7 * 0.6 * 0.3 * 0.6) / 4)
+    assert metrics.nll_probs([0.8, 0.4], [1, 0]) == pytest.approx(-math.log(0.8 * 0.6) / 2)
+    assert metrics.nll_probs([[1.0, 0.0], [0.5, 0.5]], [1, 0]) == math.inf
+    draws = torch.tensor(rng.normal(size=(5, 40, 3))).softmax(-1)
+    y = torch.tensor(rng.integers(3, size=40))
+    mixture = metrics.nll(draws[:, torch.arange(40), y].log())
+    assert metrics.nll_probs(draws.mean(0), y) == pytest.approx(mixture)
+    assert metrics.nll_probs(draws.mean(0), y) == pytest.approx(sklearn.metrics.log_loss(y, draws.mean(0)))
+
+
+def test_confidence_is_never_below_one_over_the_classes(rng):
+    assert metrics.confidence(THREE).tolist() == [0.7, 0.6, 0.5, 0.6]
+    assert metrics.confidence([0.9, 0.2]) == pytest.approx([0.9, 0.8])
+    rounded = torch.full((3, 10), 0.1, dtype=torch.float16) * 0.999
+    assert (metrics.confidence(rounded) >= 0.1).all()
+    probs = torch.tensor(rng.normal(size=(2000, 10))).softmax(-1)
+    assert metrics.confidence(probs).min() >= 0.1 and metrics.confidence(probs).max() <= 1
+
+
+def test_aupr_by_hand():
+    """Scores out 4, 2 among in 3, 1: precision 1 at recall 1/2, then 2/3 at recall 1."""
+    assert metrics.aupr([3.0, 1.0], [4.0, 2.0]) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert metrics.aupr([0.0, 1.0], torch.tensor([2.0, 3.0])) == 1.0
+    assert metrics.aupr([1.0] * 3, [1.0]) == pytest.approx(1 / 4)  # chance is the share of positives
+    assert isinstance(metrics.aupr([1.0], [1.0]), float)
+
+
+def test_risk_coverage_by_hand():
+    """Confidences .9 .8 .7 .6, the second and the last wrong: errors 0 1 1 2 among 1 2 3 4."""
+    probs = np.array([[0.7, 0.3], [0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    y = np.array([0, 0, 1, 0])
+    coverage, risk = metrics.risk_coverage(probs, y)
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 3, 2 / 4])
+    assert metrics.aurc(probs, y) == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
+    assert metrics.aurc(torch.tensor(probs[:, 1]), y) == metrics.aurc(probs, y)
+    assert risk[-1] == 1 - metrics.accuracy(probs, y)
+
+
+def test_risk_of_tied_rows_is_the_mean_over_their_orders():
+    """A sure row that is right, then three that tie, of which one is wrong: all 3! orders at once."""
+    probs = np.array([[0.6, 0.4], [0.6, 0.4], [0.9, 0.1], [0.4, 0.6]])
+    y = np.array([1, 0, 0, 1])
+    orders = [np.cumsum([0, *errors]) / np.arange(1, 5) for errors in itertools.permutations([1, 0, 0])]
+    for rows in itertools.permutations(range(4)):
+        _, risk = metrics.risk_coverage(probs[list(rows)], y[list(rows)])
+        np.testing.assert_allclose(risk, np.mean(orders, axis=0))
+
+
+@pytest.mark.parametrize("error", [0.05, 0.4])
+def test_aurc_of_a_useless_and_of_a_perfect_order(error, rng):
+    n = 20_000
+    wrong = np.arange(n) < error * n
+    y = wrong.astype(int)  # class 0 is predicted for every row
+    perfect = metrics.aurc(np.linspace(0.4, 0.1, n)[np.where(wrong, 0, np.arange(n))], y)
+    assert perfect == pytest.approx(error + (1 - error) * math.log(1 - error), abs=1e-3)
+    assert metrics.aurc(np.full(n, 0.3), y) == pytest.approx(error)
+    assert metrics.aurc(rng.uniform(0, 0.5, n), y) == pytest.approx(error, abs=0.02)
+
+
+def test_ood_report_is_made_of_its_parts(rng):
+    inside = torch.tensor(4 * rng.normal(size=(2, 3, 50, 4))).softmax(-1)
+    outside = torch.tensor(rng.normal(size=(7, 30, 4))).softmax(-1)
+    report = metrics.ood_report(inside, outside)
+    assert list(report) == ["one_minus_confidence", "entropy", "mutual_information"]
+    means = inside.flatten(0, 1).mean(0), outside.mean(0)
+    for name, score in (
+        ("one_minus_confidence", lambda p: 1 - metrics.confidence(p)),
+        ("entropy", metrics.predictive_entropy),
+    ):
+        scores = [score(p) for p in means]
+        truth = np.repeat([0, 1], [50, 30])
+        assert report[name] == {
+            "mean_in": pytest.approx(scores[0].mean()),
+            "mean_out": pytest.approx(scores[1].mean()),
+            "auroc": pytest.approx(sklearn.metrics.roc_auc_score(truth, np.concatenate(scores))),
+            "aupr": pytest.approx(sklearn.metrics.average_precision_score(truth, np.concatenate(scores))),
+        }
+    information = metrics.mutual_information(inside), metrics.mutual_information(outside)
+    assert report["mutual_information"]["auroc"] == metrics.auroc(*information)
+    without = metrics.ood_report(*means)
+    assert list(without) == ["one_minus_confidence", "entropy"]
+    for name, values in without.items():
+        assert values == pytest.approx(report[name], rel=1e-9)
+
+
+def test_ood_report_by_hand():
+    """Sure and right draws within; outside, draws that are sure of different classes, whose mean is flat."""
+    within = np.array([[[1.0, 0.0], [0.0, 1.0]]] * 2)
+    without = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
+    perfect = {"mean_in": 0.0, "auroc": 1.0, "aupr": 1.0}
+    report = metrics.ood_report(within, without)
+    for name, mean in (("one_minus_confidence", 0.5), ("entropy", math.log(2)), ("mutual_information", math.log(2))):
+        assert report[name] == pytest.approx({**perfect, "mean_out": mean})
+    assert metrics.ood_report([0.99, 0.02], [0.4])["entropy"]["auroc"] == 1.0
+
+
 def test_numbers_are_floats_whatever_comes_in(rng):
     draws, y = rng.normal(size=(2, 30, 5)), rng.normal(size=5)
     for metric in (metrics.crps, metrics.coverage, metrics.calibration_error):
@@ -173,6 +273,13 @@ BAD = [
     ("mutual information of a mean", lambda: metrics.mutual_information(THREE), "pass the draws"),
     ("mutual information of logits", lambda: metrics.mutual_information(THREE[None] * 5), "softmax"),
     ("entropy nan", lambda: metrics.predictive_entropy([[NAN, 1.0]]), "probs: expected numbers"),
+    ("confidence of draws", lambda: metrics.confidence(THREE[None]), "average over draws"),
+    ("confidence of logarithms", lambda: metrics.confidence(np.log(THREE)), "softmax"),
+    ("aupr empty", lambda: metrics.aupr([1.0], []), "scores_out"),
+    ("risk of a label", lambda: metrics.risk_coverage(THREE, [0, 1, 2, 3]), "got 3"),
+    ("report of one with draws", lambda: metrics.ood_report(THREE[None], THREE), "draws in both or in none"),
+    ("report of other classes", lambda: metrics.ood_report(THREE, [0.5]), "the same classes"),
+    ("report nan", lambda: metrics.ood_report(THREE, [[NAN, 1.0, 0.0]]), "probs_out: expected numbers"),
     ("auroc empty", lambda: metrics.auroc([], [1.0]), "scores_in"),
     ("auroc nan", lambda: metrics.auroc([1.0], [NAN]), "scores_out"),
 ]

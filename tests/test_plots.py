@@ -8,7 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnn_zoo import export, plots
+from bnn_zoo import export, metrics, plots
+from bnn_zoo.plots import chains
 
 matplotlib.use("Agg")
 SOME = {"var_names": ["noise", "0.weight"], "coords": {"0.weight_out": [0], "0.weight_in": [0, 1]}}
@@ -68,6 +69,66 @@ def test_reliability_of_a_calibrated_model(rng):
     draw(ax)
 
 
+def test_confidence_of_rows_within_and_outside(rng):
+    within = torch.tensor(6 * rng.normal(size=(3, 200, 10))).softmax(-1)
+    outside = rng.dirichlet(np.ones(10), size=(2, 5, 80))
+    axes = plots.plot_confidence(within, outside, bins=12)
+    assert axes.shape == (2,) and all(len(ax.patches) == 4 for ax in axes)
+    means = within.mean(0), outside.mean((0, 1))
+    report = metrics.ood_report(*means)
+    for ax, name, score in zip(axes, report, (metrics.confidence, metrics.predictive_entropy), strict=True):
+        inside, beyond = (t.get_text() for t in ax.get_legend().get_texts())
+        assert inside == f"in distribution, mean {score(means[0]).mean():.3f}"
+        area = report[name]["auroc"]
+        assert beyond == f"out of distribution, mean {score(means[1]).mean():.3f}, AUROC {area:.3f}"
+    np.testing.assert_allclose([axes[0].get_xlim(), axes[1].get_xlim()], [(0.1, 1), (0, np.log(10))], atol=0.03)
+    assert [t.get_text() for t in axes[0].get_xticklabels()] == ["0.1", "0.4", "0.7", "1"]
+    draw(axes)
+
+
+def test_confidence_histograms_are_shares_of_rows():
+    """Of four rows one is undecided; the draws of the single row outside are sure and disagree, so their mean is flat."""
+    within = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.5, 0.5]])
+    outside = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
+    for ax, low_to_high in zip(plots.plot_confidence(within, {"split": outside}, bins=2), (1, -1), strict=True):
+        heights = [patch.get_data().values[::low_to_high] for patch in ax.patches[1::2]]  # each outline follows its filling
+        np.testing.assert_allclose(heights, [[1 / 4, 3 / 4], [1, 0]])
+
+
+def test_confidence_of_several_sets(rng):
+    flat, sure = np.full((5, 3), 1 / 3, dtype=np.float32), np.eye(3)[[0, 1, 2, 1]]
+    axes = plots.plot_confidence({"digits": sure}, {"noise": flat, "other digits": sure})
+    texts = [t.get_text() for t in axes[0].get_legend().get_texts()]
+    assert texts[1:] == ["noise, mean 0.333, AUROC 1.000", "other digits, mean 1.000, AUROC 0.500"]
+    binary = plots.plot_confidence([0.9, 0.1], [0.5])
+    assert binary[0].get_xticks()[0] == 0.5
+    draw(binary)
+    figure = Figure()
+    panels = figure.subplots(1, 2)
+    assert list(plots.plot_confidence(sure, flat, ax=panels)) == list(panels)
+    with pytest.raises(ValueError, match=r"same classes in every set, got \[2, 3\]"):
+        plots.plot_confidence(sure, [0.5])
+    with pytest.raises(ValueError, match="two Axes"):
+        plots.plot_confidence(sure, flat, ax=panels[0])
+    with pytest.raises(ValueError, match="softmax"):
+        plots.plot_confidence(np.log(rng.dirichlet(np.ones(3), size=4)), sure)
+
+
+def test_risk_coverage_ends_at_the_error_rate(rng):
+    probs = rng.dirichlet(np.ones(4), size=(2, 300))
+    y = rng.integers(4, size=300)
+    ax = plots.plot_risk_coverage({"two draws": torch.tensor(probs), "one": probs[0]}, torch.tensor(y))
+    for line, p, text in zip(ax.lines, (probs.mean(0), probs[0]), ax.get_legend().get_texts(), strict=True):
+        np.testing.assert_allclose(line.get_xydata()[-1], [1, 1 - metrics.accuracy(p, y)])
+        np.testing.assert_allclose(line.get_xydata().T, metrics.risk_coverage(p, y))
+        assert text.get_text().endswith(f"AURC {metrics.aurc(p, y):.4f}")
+    draw(ax)
+    panel = Figure().subplots()
+    assert plots.plot_risk_coverage(probs[0, :, :1].ravel(), y % 2, ax=panel) is panel
+    with pytest.raises(ValueError, match="labels"):
+        plots.plot_risk_coverage(probs, y[:-1])
+
+
 def test_traces_carry_rhat(rng):
     f = rng.normal(size=(4, 100, 12))
     f[0, :, 0] += 5
@@ -97,15 +158,15 @@ def test_ranks_stay_in_the_band_only_if_chains_agree(rng):
 
 def test_rank_ecdf_of_disjoint_and_tied_chains():
     grid = np.linspace(0, 1, 5)
-    apart = plots._rank_ecdf(np.stack([np.arange(8.0), 100 + np.arange(8.0)]), grid)
+    apart = chains._rank_ecdf(np.stack([np.arange(8.0), 100 + np.arange(8.0)]), grid)
     np.testing.assert_allclose(apart, [[0, 0.25, 0.5, 0.25, 0], [0, -0.25, -0.5, -0.25, 0]])
-    np.testing.assert_allclose(plots._rank_ecdf(np.ones((2, 8)), grid)[0], plots._rank_ecdf(np.ones((2, 8)), grid)[1])
+    np.testing.assert_allclose(chains._rank_ecdf(np.ones((2, 8)), grid)[0], chains._rank_ecdf(np.ones((2, 8)), grid)[1])
 
 
 def test_rank_band_holds_as_often_as_it_says(rng):
     grid = np.linspace(0, 1, 41)
-    band = plots._rank_band(4, 80, grid)
-    inside = [(np.abs(plots._rank_ecdf(rng.normal(size=(4, 80)), grid)) <= band + 1e-9).all() for _ in range(500)]
+    band = chains._rank_band(4, 80, grid)
+    inside = [(np.abs(chains._rank_ecdf(rng.normal(size=(4, 80)), grid)) <= band + 1e-9).all() for _ in range(500)]
     assert 0.93 < np.mean(inside) <= 0.99
 
 

@@ -18,6 +18,8 @@ from bnn_zoo import comparison, export, plots
 from bnn_zoo.cli import app
 from bnn_zoo.diagnostics import mcse_mean, rhat
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*temperature of the draws")  # of runs far too short
+
 BACKENDS = {
     "NUTS": bz.NUTS(chains=2, warmup=50, draws=60, max_tree_depth=5),
     "HMC": bz.HMC(chains=2, warmup=50, draws=60),

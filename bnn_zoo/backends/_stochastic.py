@@ -148,10 +148,11 @@ class StochasticGradient:
             error = (ratio.var() / ess_mean(ratio).clamp(min=1.0)).sqrt()
             off = float(ratio.mean() - 1.0)
             if abs(off) > 0.1 + 4.0 * float(error):
-                hint = "a smaller step_size or larger batches" if off > 0 else "more burn-in"
+                hot = "steps or noise of minibatches are too large: take a smaller step_size or larger batches"
+                cold = "chains have not spread as far as the posterior does: make more steps"
                 warnings.warn(
                     f"{type(self).__name__}: the {name.replace('_', ' ')} of the draws is {1 + off:.2f} times the one asked "
-                    f"for (standard error {float(error):.2f}), so they are not draws of the posterior yet: {hint}",
+                    f"for (standard error {float(error):.2f}); {hot if off > 0 else cold}",
                     stacklevel=4,
                 )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from .._scope import seeded
 from ..types import DataError
 from .arrays import choose_device, tensors
 
@@ -98,7 +99,9 @@ class DatasetRows:
             yield from loader
 
     def next_rows(self) -> tuple[Tensor, ...]:
-        batches = [next(stream) for stream in self.streams]
+        seed = int(torch.randint(2**62, (), generator=self.generator, device=self.generator.device))
+        with seeded(seed, self.device):  # augmentation draws from torch's global random state
+            batches = [next(stream) for stream in self.streams]
         if not isinstance(batches[0], tuple | list) or not all(isinstance(t, Tensor) for t in batches[0]):
             raise DataError(
                 f"the data set must give tuples of tensors or numbers such as (image, label), got "

@@ -24,6 +24,7 @@ from torch.distributions import kl_divergence, transform_to
 from torch.func import functionalize, grad_and_value
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from .graph import Compiled
 from .simplify import simplify
 
 Handler = Callable[[], AbstractContextManager[Any]]
@@ -52,10 +53,17 @@ class Elbo:
     """
 
     def __init__(
-        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], particles: int, handler: Handler
+        self,
+        model: Any,
+        guide: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        particles: int = 1,
+        handler: Handler = nullcontext,
+        compile: bool = False,
     ) -> None:
         self.model, self.guide, self.args, self.kwargs = model, guide, args, dict(kwargs)
-        self.particles, self.handler = particles, handler
+        self.particles, self.handler, self.compile = particles, handler, compile
         guide(*args, **self.kwargs)
         state = pyro.get_param_store().get_state()
         self.constraints = state["constraints"]
@@ -114,7 +122,8 @@ class Elbo:
         try:
             with torch.no_grad(), ExitStack() as stack:
                 stack.enter_context(torch.random.fork_rng())
-                return simplify(make_fx(functionalize(whole))(*inputs), inputs)
+                graph = simplify(make_fx(functionalize(whole))(*inputs), inputs)
+                return Compiled(graph) if self.compile else graph
         except RuntimeError:  # a guide that cannot be traced: control flow on values, writing in place
             return whole
 
