@@ -301,10 +301,10 @@ def test_low_rank_family_of_pyro_plugs_in():
     x, y = correlated_design()
     mean, covariance = regression_posterior(x, y)
     guide = partial(AutoLowRankMultivariateNormal, rank=2)
-    backend = bz.MeanField(steps=1000, draws=1000, guide=guide, particles=2, learning_rate=bz.schedules.cosine(0.05))
+    backend = bz.MeanField(steps=1500, draws=1000, guide=guide, particles=2, learning_rate=bz.schedules.cosine(0.05))
     draws = run(backend, regression, (x, y)).sites["w"]
     assert ((draws.mean((0, 1)) - mean) / covariance.diagonal().sqrt()).abs().max() < 0.4
-    assert (draws.std((0, 1)) > 0.6 * covariance.diagonal().sqrt()).all()
+    assert (draws.std((0, 1)) > 0.5 * covariance.diagonal().sqrt()).all()
 
 
 BAD = {

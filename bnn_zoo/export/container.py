@@ -2,7 +2,7 @@
 
 ArviZ 0.x (the last for Python 3.11) keeps groups in ``arviz.InferenceData``, 1.x in ``xarray.DataTree``, and they name
 some statistics differently. Every such difference lives here (``arviz_major``, ``wrap``), in ``compare`` of loo.py, and
-in the one table of plot names in plots/arviz_plots.py; the ``.nc`` files are the same. Groups follow the InferenceData schema,
+in the one table of plot names in plots/arviz_plots.py; the ``.nc`` files are the same. Groups follow the schema,
 https://python.arviz.org/en/stable/schema/schema.html. ArviZ takes seconds to import, so functions import it.
 """
 

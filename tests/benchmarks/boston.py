@@ -1,7 +1,7 @@
 """The SG-MCMC check of Tran et al. on boston: scale-adapted SGHMC over the 20 splits.
 
-``python tests/benchmarks/boston.py [--splits 20]``. 13-100-1 tanh network, N(0, 1) on every weight and bias, noise variance 0.1 in
-standardised units, batches of 32. Published: RMSE 3.13, NLL 2.57. NLL of a test row is that of the mixture over draws, in
+``python tests/benchmarks/boston.py [--splits 20]``. 13-100-1 tanh network, N(0, 1) on every weight and bias, noise variance
+0.1 in standardised units, batches of 32. Published: RMSE 3.13, NLL 2.57. NLL of a test row is that of the mixture over draws, in
 nats and the data's own units; means ± standard deviations over splits.
 """
 
@@ -60,9 +60,10 @@ def main() -> None:
         print(split, {k: round(v, 3) for k, v in rows[-1].items()}, flush=True)
     for name, published in PUBLISHED.items():
         values = np.array([row[name] for row in rows])
-        good = abs(values.mean() - published) <= values.std(ddof=1)
+        mean, sd = values.mean(), values.std(ddof=1)
+        good = abs(mean - published) <= sd
         print(
-            f"{name}: {values.mean():.3f} ± {values.std(ddof=1):.3f} (standard error {values.std(ddof=1) / len(rows) ** 0.5:.3f}); "
+            f"{name}: {mean:.3f} ± {sd:.3f} (standard error {sd / len(rows) ** 0.5:.3f}); "
             f"published {published}: {'within one standard deviation' if good else 'OUTSIDE one standard deviation'}"
         )
 

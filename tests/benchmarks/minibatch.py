@@ -2,11 +2,11 @@
 
 ``python tests/benchmarks/minibatch.py [--rounds 5]``. Batches of 128 from 60,000 rows in memory by a random permutation.
 
-- SGLD on LeNet-5: ``torch.optim.SGD`` on the mean loss, and SGLD of posteriors (with its own way: ``torch.func``); target 1.1
-  SGD steps, and faster than posteriors.
+- SGLD on LeNet-5: ``torch.optim.SGD`` on the mean loss, and SGLD of posteriors (with its own way: ``torch.func``); target
+  1.1 SGD steps, and faster than posteriors.
 - 8 chains of SGLD on a 784-100-10 network against one; target 5.
-- Mean field with local reparameterisation on LeNet-5 and a 784-400-400-10 network against the deterministic step, and against
-  TyXe with its own handler or, where that no longer runs, bayesian-torch; targets 2.5 and half of theirs.
+- Mean field with local reparameterisation on LeNet-5 and a 784-400-400-10 network against the deterministic step, and
+  against TyXe with its own handler or, where that no longer runs, bayesian-torch; targets 2.5 and half of theirs.
 - Memory: resident set after 500 and after 2,500 steps.
 
 Peers that are not installed are left out, and said so.
@@ -15,6 +15,7 @@ Peers that are not installed are left out, and said so.
 from __future__ import annotations
 
 import resource
+from functools import partial
 from typing import Any
 
 import pyro
@@ -201,10 +202,10 @@ def main() -> None:
         found = contest(
             f"mean field with local reparameterisation, {what}",
             {
-                "ours": lambda: mean_field(net(), rows),
-                "deterministic": lambda: sgd(net(), rows),
-                "TyXe": lambda: tyxe_mean_field(net(), rows),
-                "bayesian-torch": lambda: bayesian_torch_mean_field(net(), rows),
+                "ours": partial(mean_field, net(), rows),
+                "deterministic": partial(sgd, net(), rows),
+                "TyXe": partial(tyxe_mean_field, net(), rows),
+                "bayesian-torch": partial(bayesian_torch_mean_field, net(), rows),
             },
             "ours",
             args.rounds,

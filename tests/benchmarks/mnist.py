@@ -1,7 +1,7 @@
 """LeNet-5 on the 60,000 digits of MNIST by seven methods, judged on its test images and on the letters of notMNIST.
 
-``python tests/benchmarks/mnist.py --out FOLDER [--methods SGD SGLD …] [--epochs 20]``. A method whose file is in FOLDER is not run
-again, so the run may be stopped and taken up; ``--summary`` prints the table. Each file holds class probabilities of every
+``python tests/benchmarks/mnist.py --out FOLDER [--methods SGD SGLD …] [--epochs 20]``. A method whose file is in FOLDER is not
+run again, so the run may be stopped and taken up; ``--summary`` prints the table. Each file holds class probabilities of every
 draw on both sets, in fixed order of the images.
 
 All methods: prior N(0, 1/fan-in), torch's default initialisation, batches of 128, no augmentation, nothing tuned on the
@@ -86,7 +86,7 @@ def run(name: str, backend: Any, path: Path) -> None:
 
 
 def judge(path: Path) -> dict[str, float]:
-    """The row of a method: on digits error, NLL and ECE; on letters mean confidence and AUROCs; and the artefact of trap 1."""
+    """The row of a method: on digits error, NLL and ECE; on letters confidence and AUROCs; and the artefact."""
     file = np.load(path)
     draws = {k: file[k].astype(np.float64) for k in ("digits", "letters")}
     draws = {k: v / v.sum(-1, keepdims=True) for k, v in draws.items()}
