@@ -1,8 +1,8 @@
 """The SG-MCMC check of Tran et al. on boston: scale-adapted SGHMC over the 20 splits.
 
 ``python tests/benchmarks/boston.py [--splits 20]``. 13-100-1 tanh network, N(0, 1) on every weight and bias, noise variance
-0.1 in standardised units, batches of 32. Published: RMSE 3.13, NLL 2.57. NLL of a test row is that of the mixture over draws, in
-nats and the data's own units; means ± standard deviations over splits.
+0.1 in standardised units, batches of 32. Published: RMSE 3.13, NLL 2.57. NLL of a test row is that of the mixture over
+draws, in nats and the data's own units; means ± standard deviations over splits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """LeNet-5 on the 60,000 digits of MNIST by seven methods, judged on its test images and on the letters of notMNIST.
 
-``python tests/benchmarks/mnist.py --out FOLDER [--methods SGD SGLD …] [--epochs 20]``. A method whose file is in FOLDER is not
-run again, so the run may be stopped and taken up; ``--summary`` prints the table. Each file holds class probabilities of every
-draw on both sets, in fixed order of the images.
+``python tests/benchmarks/mnist.py --out FOLDER [--methods SGD SGLD …] [--epochs 20]``. A method whose file is in FOLDER is
+not run again, so the run may be stopped and taken up; ``--summary`` prints the table. Each file holds class probabilities
+of every draw on both sets, in fixed order of the images.
 
 All methods: prior N(0, 1/fan-in), torch's default initialisation, batches of 128, no augmentation, nothing tuned on the
 test images. One chain each, so how well chains mix is not known; the ensemble has five members.
