@@ -101,6 +101,59 @@ def test_swag_is_near_the_posterior_mean():
     assert ((draws.sites["w"].mean((0, 1)) - mean) / covariance.diagonal().sqrt()).abs().max() < 0.5
 
 
+@pytest.mark.parametrize("batch", [None, 16])
+def test_laplace_is_the_posterior_where_that_is_normal(batch):
+    x, y = correlated_design()
+    mean, covariance = regression_posterior(x, y)
+    backend = bz.Laplace(chains=2, steps=3000, draws=8000, batch_size=batch, step_size=bz.schedules.cosine(0.05, end=1e-5))
+    w = run(backend, regression, (x, y)).sites["w"]
+    assert w.shape == (2, 8000, 4)
+    centred = w - w.mean(1, keepdim=True)  # each chain has its own mode
+    seen, scale = torch.cov(centred.flatten(0, 1).T), covariance.diagonal().sqrt()
+    assert ((seen - covariance) / scale / scale[:, None]).abs().max() < 0.05
+    assert ((w.mean((0, 1)) - mean) / scale).abs().max() < (0.03 if batch is None else 0.3)
+
+
+def test_diagonal_laplace_has_the_conditional_variances():
+    x, y = correlated_design()
+    _, covariance = regression_posterior(x, y)
+    backend = bz.DiagonalLaplace(steps=2000, draws=8000, step_size=bz.schedules.cosine(0.05))
+    w = run(backend, regression, (x, y)).sites["w"]
+    conditional = torch.linalg.inv(covariance).diagonal().rsqrt()
+    assert (w.std((0, 1)) / conditional - 1).abs().max() < 0.04
+    assert abs(float(torch.corrcoef(w[0].T)[0, 1])) < 0.05
+
+
+def test_last_layer_laplace_leaves_the_others_at_the_mode():
+    """The last layer of a network with fixed noise is a linear regression on the hidden units: its covariance is known."""
+    x = torch.linspace(-1, 1, 40, dtype=torch.float64)[:, None]
+    y = torch.sin(3 * x[:, 0])
+    model = bz.BNN(bz.nets.MLP(1, 1, hidden=(5,)), bz.priors.Normal(1.0), bz.likelihoods.Gaussian(0.2))
+    backend = bz.Laplace(steps=3000, draws=6000, sites=("2.*",), step_size=bz.schedules.cosine(0.02))
+    sites = run(backend, model, (x, y)).sites
+    assert (sites["0.weight"].std(1) == 0).all() and (sites["2.weight"].std(1) > 0).all()
+    hidden = torch.tanh(x @ sites["0.weight"][0, 0].T + sites["0.bias"][0, 0])
+    design = torch.cat([hidden, torch.ones(40, 1).double()], 1)
+    covariance = torch.linalg.inv(design.T @ design / 0.2**2 + torch.eye(6).double())
+    drawn = torch.cat([sites["2.weight"][0, :, 0], sites["2.bias"][0]], 1)
+    scale = covariance.diagonal().sqrt()
+    assert ((torch.cov(drawn.T) - covariance) / scale / scale[:, None]).abs().max() < 0.07
+
+
+def test_laplace_away_from_a_mode_says_so():
+    x, _ = orthogonal_design(16)
+
+    def saddle(x):
+        import pyro
+        import pyro.distributions as dist
+
+        w = pyro.sample("w", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
+        pyro.factor("up", 5.0 * torch.cos(w[0]) + 0 * x.sum())
+
+    with pytest.warns(UserWarning, match="Laplace: in 1 of 2 directions the log joint does not curve down"):
+        run(bz.Laplace(steps=1, draws=3, init=lambda *_: torch.tensor([[3.1, 0.0]]).double(), step_size=1e-9), saddle, (x,))
+
+
 # -------------------------------------------------------------------------------------------------------------- starts
 
 
@@ -142,6 +195,11 @@ BAD = {
     ),
     "temperature": (lambda: bz.MAP(temperature=1.0), ValueError, r"MAP has no temperature, warmup or thinning"),
     "thinning": (lambda: bz.DeepEnsemble(thinning=2), ValueError, r"DeepEnsemble has no temperature, warmup or thinning"),
+    "no such site": (
+        lambda: run(bz.Laplace(steps=2, sites=("9.*",)), regression, orthogonal_design(8)),
+        bz.ModelError,
+        r"Laplace: sites=.* matches none of \['w'\]",
+    ),
     "hot SWAG": (lambda: bz.SWAG(temperature=1.0), ValueError, r"SWAG has no temperature"),
     "one snapshot": (lambda: bz.SWAG(steps=10, thinning=5), ValueError, r"SWAG needs two snapshots or more, got 1"),
     "momentum": (lambda: bz.SWAG(momentum=1.0), ValueError, r"SWAG: momentum must be at least 0 and below 1"),

@@ -5,6 +5,7 @@ from ..kernels.mass import DenseMass, DiagonalMass, FisherMass
 from .adjusted_mclmc import AdjustedMCLMC
 from .chees import ChEES
 from .hmc import HMC
+from .laplace import DiagonalLaplace, Laplace
 from .map import MAP, DeepEnsemble
 from .mc_dropout import MCDropout
 from .mclmc import MCLMC
@@ -31,8 +32,10 @@ __all__ = [
     "ChEES",
     "DeepEnsemble",
     "DenseMass",
+    "DiagonalLaplace",
     "DiagonalMass",
     "FisherMass",
+    "Laplace",
     "LowRankFisherMass",
     "MCDropout",
     "MeanField",

@@ -138,6 +138,8 @@ class StochasticGradient:
 
     def warn(self, stats: dict[str, Tensor]) -> None:
         """Warn where a temperature of the draws is off what was asked for: steps too large, or heat from minibatches."""
+        if "temperature" not in stats:
+            return
         wanted = stats["temperature"].double()
         if not bool((wanted > 0).all()) or wanted.shape[1] < 20:
             return

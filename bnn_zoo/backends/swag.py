@@ -56,9 +56,6 @@ class SWAG(StochasticGradient):
     def kernel(self, rows: int, *, warming: bool) -> kernels.SGHMC:
         return kernels.SGHMC(1.0 - self.momentum)
 
-    def warn(self, stats: dict[str, Tensor]) -> None:
-        """There is no temperature to be off."""
-
     def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
         return Averaging(self, log_joint, batches, generator)
 

@@ -20,7 +20,7 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, fx
-from torch.func import grad_and_value, vmap
+from torch.func import grad, grad_and_value, jacrev, vmap
 
 from .._scope import factory, seeded
 from ..types import Model
@@ -108,6 +108,19 @@ class LogJoint:
     def value(self, position: Tensor) -> Tensor:
         """Log joint ``[…]`` of positions ``[…, dim]``, without gradient."""
         return self._map(lambda parts: {"": self._log_joint(parts, *self._tensors(self.args))[0]}, position)[""]
+
+    def hessian(self, position: Tensor, index: Tensor, *rows: Tensor) -> Tensor:
+        """Second derivatives ``[k, k]`` of the log joint at one position ``[dim]`` in the coordinates ``index [k]``.
+
+        ``rows`` are the model's tensor arguments, by default its own. Memory: k times that of a gradient.
+        """
+        tensors = tuple(rows) or self._tensors(self.args)
+
+        def value(block: Tensor) -> Tensor:
+            return self._log_joint(self._split(position.index_put((index,), block)), *tensors)[0]
+
+        with self._scope(), torch.no_grad():
+            return jacrev(grad(value))(position[index])
 
     def log_jacobian(self, position: Tensor) -> Tensor:
         """``Σ log |det ∂T/∂u|`` of positions ``[…, dim]``: log density here minus log density in the sites' space."""

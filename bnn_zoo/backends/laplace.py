@@ -1,0 +1,106 @@
+"""Laplace approximations as backends: a normal law at the mode with the curvature found there."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..density import LogJoint
+from ..types import ModelError
+from ._loop import at_least
+from ._rows import next_rows
+from ._stochastic import StochasticWalk
+from .map import MAP, Ascent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laplace(MAP):
+    """Draws of ``N(θ*, H⁻¹)``: θ* the mode that ``MAP`` finds, H the Hessian of −log joint there. MacKay 1992.
+
+    The Hessian is exact, over all rows (with minibatches over one pass, but for rows that fill no batch), in the coordinates
+    that ``sites`` names; the others stay at the mode. So ``sites=("4.*",)`` is last-layer Laplace for a network whose last
+    layer is ``"4"``. Its cost grows as coordinates², so it is for some thousands at most. Settings: those of ``MAP``, and
+
+    draws
+        draws from each chain's law.
+    sites
+        patterns as of ``fnmatch``.
+    """
+
+    draws: int = 500
+    sites: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, draws=1)
+
+    def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
+        chosen = [any(fnmatchcase(site.name, pattern) for pattern in self.sites) for site in log_joint.sites]
+        if not any(chosen):
+            names = [site.name for site in log_joint.sites]
+            raise ModelError(f"{type(self).__name__}: sites={self.sites} matches none of {names}")
+        flags = [torch.full((site.size,), on) for site, on in zip(log_joint.sites, chosen, strict=True)]
+        return Curved(self, log_joint, batches, generator, torch.cat(flags).nonzero()[:, 0].to(log_joint.device))
+
+    def spread(self, precision: Tensor, z: Tensor) -> Tensor:
+        """``H^(−½) z`` for H ``[k, k]`` and z ``[draw, k]``."""
+        values, vectors = torch.linalg.eigh(precision)
+        return (z * _positive(values, type(self).__name__).rsqrt()) @ vectors.mT
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagonalLaplace(Laplace):
+    """As ``Laplace``, with the diagonal of the Hessian alone: independent normals, too narrow where weights correlate."""
+
+    def spread(self, precision: Tensor, z: Tensor) -> Tensor:
+        return z * _positive(precision.diagonal(), type(self).__name__).rsqrt()
+
+
+def _positive(values: Tensor, name: str) -> Tensor:
+    """Curvatures, those that are not positive set to a millionth of the largest, with a warning."""
+    floor = 1e-6 * float(values.abs().max().clamp(min=1e-30))
+    low = int((values < floor).sum())
+    if low:
+        warnings.warn(
+            f"{name}: in {low} of {len(values)} directions the log joint does not curve down, so the point is no mode there "
+            "and the law is far too wide: make more steps, or take fewer sites",
+            stacklevel=6,
+        )
+    return values.clamp(min=floor)
+
+
+class Curved(Ascent):
+    """The ascent, and draws around its end."""
+
+    settings: Laplace
+
+    def __init__(
+        self, settings: Laplace, log_joint: LogJoint, batches: Any, generator: torch.Generator, index: Tensor
+    ) -> None:
+        super().__init__(settings, log_joint, batches, generator)
+        self.index = index
+
+    def finite_draws(self) -> tuple[Tensor, dict[str, Tensor]]:
+        modes, stats = super().finite_draws()
+        draws = modes.expand(-1, self.settings.draws, -1).clone()
+        for chain, precision in enumerate(self._precisions(modes[:, 0])):
+            z = torch.randn(
+                self.settings.draws, len(self.index), generator=self.generator, dtype=draws.dtype, device=draws.device
+            )
+            draws[chain, :, self.index] += self.settings.spread(precision, z)
+        return draws, {"lp_mode": stats["lp"].expand(-1, self.settings.draws).clone()}
+
+    def _precisions(self, modes: Tensor) -> list[Tensor]:
+        """−Hessian ``[k, k]`` of the log joint at each chain's mode, averaged over the batches of one pass."""
+        total = [modes.new_zeros(len(self.index), len(self.index)) for _ in modes]
+        count = 1 if self.batches is None else self.batches.size // self.batches.batch_size
+        for _ in range(count):
+            rows = next_rows(self.batches)
+            for chain, mode in enumerate(modes):
+                total[chain] -= self.log_joint.hessian(mode, self.index, *(t[chain] for t in rows))
+        return [each / count for each in total]
