@@ -98,7 +98,10 @@ class Curved(Ascent):
     def _precisions(self, modes: Tensor) -> list[Tensor]:
         """−Hessian ``[k, k]`` of the log joint at each chain's mode, averaged over the batches of one pass."""
         total = [modes.new_zeros(len(self.index), len(self.index)) for _ in modes]
-        count = 1 if self.batches is None else self.batches.size // self.batches.batch_size
+        count = 1
+        if self.batches is not None:
+            self.batches.restart()
+            count = self.batches.size // self.batches.batch_size
         for _ in range(count):
             rows = next_rows(self.batches)
             for chain, mode in enumerate(modes):

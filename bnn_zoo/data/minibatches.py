@@ -27,6 +27,9 @@ class Minibatches(Protocol):
 
     def next_rows(self) -> tuple[Tensor, ...]: ...
 
+    def restart(self) -> None:
+        """Begin a new epoch with the next rows."""
+
 
 def minibatches(
     data: Any, batch_size: int, chains: int, generator: torch.Generator, device: torch.device | str | None
@@ -66,6 +69,9 @@ class TensorRows:
     order: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     at: int = 0
 
+    def restart(self) -> None:
+        self.at = self.size
+
     def next_rows(self) -> tuple[Tensor, ...]:
         device = self.rows[0].device
         if self.order.numel() == 0 or self.at + self.batch_size > self.size:
@@ -89,6 +95,9 @@ class DatasetRows:
     streams: list[Iterator[Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
         self.streams = [self._stream() for _ in range(self.chains)]
 
     def _stream(self) -> Iterator[Any]:

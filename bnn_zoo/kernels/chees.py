@@ -4,7 +4,7 @@ trajectory lengths in Hamiltonian Monte Carlo", AISTATS 2021."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, isfinite
 from typing import NamedTuple
 
 import torch
@@ -88,7 +88,10 @@ class TrajectoryLength:
         from_mean, to_mean = before - before.mean(0), after - (weight * after).sum(0)
         change = (to_mean.square() / variance).sum(-1) - (from_mean.square() / variance).sum(-1)
         slope = change * (to_mean * flight.momentum.nan_to_num()).sum(-1)  # M⁻¹p / variance = p
-        gradient = float((weight.squeeze(-1) * slope).sum()) * flight.time
+        share = weight.squeeze(-1)
+        gradient = float(torch.where(share > 0, share * slope, 0.0).sum()) * flight.time  # 0 · ∞ of a lost flight is 0
+        if not isfinite(gradient):
+            return
         self.count += 1
         self.mean = 0.9 * self.mean + 0.1 * gradient
         self.square = 0.95 * self.square + 0.05 * gradient**2
