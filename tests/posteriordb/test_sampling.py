@@ -80,7 +80,7 @@ def cases():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler, name", cases())
+@pytest.mark.parametrize("sampler, name", list(cases()))
 def test_the_other_exact_samplers_pass_the_rule(real_data, sampler, name):
     """Long runs: their mass matrix is diagonal, or, for the random walk, they take small steps."""
     rows, _, said = run(real_data, name, OTHERS[sampler], torch.float64)
