@@ -27,8 +27,8 @@ from .bnn import BNN
 from .density import Hold, is_data
 from .types import Model, ModelError
 
-POINTS = 16_384
-"""Draws × rows in one vectorised pass: bounds the memory of activations."""
+NUMBERS = 2**18
+"""Draws × numbers in the rows (16 a row at least) of one vectorised pass: keeps activations in the cache, or near it."""
 ROWS = 1_024
 """Rows of a BNN in one pass."""
 
@@ -91,7 +91,7 @@ def laws(
     device, dtype = _place(args, sites)
     tensors = [a for a in args if isinstance(a, Tensor)]
     count = len(next(iter(sites.values())))
-    chunk = max(1, POINTS // max([len(t) for t in tensors if t.dim()], default=1))
+    chunk = max(1, NUMBERS // max([max(16 * len(t), t.numel()) for t in tensors if t.dim()], default=1))
     kept: dict[str, Any] = {}
     observed: dict[str, Tensor] = {}
 

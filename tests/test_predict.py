@@ -311,7 +311,7 @@ def test_blocks_of_rows_and_chunks_of_draws(rows, monkeypatch):
     whole = predict(model, sites, (x,))
     expected = whole.log_prob(y)
     monkeypatch.setattr(module, "ROWS", 8)
-    monkeypatch.setattr(module, "POINTS", 24)
+    monkeypatch.setattr(module, "NUMBERS", 16 * 24)
     blocks = predict(model, sites, (x,))
     torch.testing.assert_close(blocks.f, whole.f)
     torch.testing.assert_close(blocks.variances, whole.variances)

@@ -126,6 +126,7 @@ class Variational:
             inference_method="SVI",
             gradients=steps * self.particles,
             batch_size=self.batch_size or "all",
+            traced=all(f.elbo.traced for f in fits),
             tuning_steps=self.steps,
             tuning_time=sum(f.seconds[0] for f in fits),
             sampling_time=sum(f.seconds[1] for f in fits),

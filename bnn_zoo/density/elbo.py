@@ -9,6 +9,7 @@ once for each shape of rows, random numbers included, so that no Pyro handler ru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -20,7 +21,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import kl_divergence, transform_to
+from torch.distributions import Independent, Normal, kl_divergence, transform_to
 from torch.func import functionalize, grad_and_value
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -50,6 +51,8 @@ class Elbo:
     guide and model: ``handlers.LocalReparameterization``, for one.
 
     Calling it gives ``(elbo, entropy of q, gradient [parameters])``; the random numbers come from torch's global state.
+    ``traced`` tells whether the last rows of a new shape were traced; a guide that cannot be (a module, such as Pyro's
+    autoguides; control flow on values) runs as it is, with the same results and slower.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Elbo:
         self.shapes = {name: p.shape for name, p in params.items()}
         self.start = torch.cat([p.reshape(-1) for p in params.values()]).clone()
         self.graphs: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
+        self.traced = False
 
     def __call__(self, flat: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
         tensors = rows or tuple(a for a in self.args if isinstance(a, Tensor))
@@ -123,8 +127,10 @@ class Elbo:
             with torch.no_grad(), ExitStack() as stack:
                 stack.enter_context(torch.random.fork_rng())
                 graph = simplify(make_fx(functionalize(whole))(*inputs), inputs)
+                self.traced = True
                 return Compiled(graph) if self.compile else graph
         except RuntimeError:  # a guide that cannot be traced: control flow on values, writing in place
+            self.traced = False
             return whole
 
     def _particle(self, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
@@ -140,14 +146,14 @@ class Elbo:
             if site["type"] != "sample" or site_is_subsample(site):
                 continue
             q, value = site["fn"], site["value"]
-            log_q = _scaled(site, q.log_prob(value))
-            entropy = entropy + _entropy(site, q, log_q)
+            log_q, own = _scaled(site, q.log_prob(value)), _entropy(q)
+            entropy = entropy + (-log_q if own is None else _scaled(site, own))
             if name not in model.nodes:  # an auxiliary site of the guide
                 elbo = elbo - log_q
                 continue
             p = model.nodes[name]
             try:
-                elbo = elbo - _scaled(site, kl_divergence(q, p["fn"]))
+                elbo = elbo - _scaled(site, _kl(q, p["fn"], own))
             except NotImplementedError:
                 elbo = elbo + _scaled(p, p["fn"].log_prob(value)) - log_q
         return elbo, entropy
@@ -157,8 +163,21 @@ def _scaled(site: Any, value: Any) -> Tensor:
     return scale_and_mask(value, site["scale"], site["mask"]).sum()
 
 
-def _entropy(site: Any, q: Any, log_q: Tensor) -> Tensor:
+def _entropy(q: Any) -> Tensor | None:
     try:
-        return _scaled(site, q.entropy())
+        return q.entropy()
     except NotImplementedError:
-        return -log_q
+        return None
+
+
+def _kl(q: Any, p: Any, entropy: Tensor | None) -> Tensor:
+    """KL(q ‖ p). Between normals of one shape as −H[q] − E_q[log p], which shares its terms with the entropy that is there
+    already; raises NotImplementedError where it is not known."""
+    a, b = (law.base_dist if isinstance(law, Independent) else law for law in (q, p))
+    normal = isinstance(a, Normal) and isinstance(b, Normal) and a.batch_shape == b.batch_shape
+    if entropy is None or not normal or q.event_shape != p.event_shape:
+        return kl_divergence(q, p)
+    squares = ((a.loc - b.loc).square() + a.scale.square()) / (2.0 * b.scale.square())
+    constant = b.scale.log() + 0.5 * math.log(2.0 * math.pi)
+    dims = tuple(range(-len(q.event_shape), 0))
+    return squares.sum(dims) + constant.sum(dims) - entropy if dims else squares + constant - entropy

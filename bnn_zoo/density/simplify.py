@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from .convolution import chain_by_chain
 from .layout import rows_last
 
 aten = torch.ops.aten
@@ -20,12 +21,16 @@ LARGEST = 1_000_000
 
 
 def simplify(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """The same function with constants folded, no-op calls dropped and dead calls removed."""
+    """The same function with constants folded, no-op calls dropped and dead calls removed.
+
+    The first input is the position, ``[chain, dim]`` where the function is batched over chains.
+    """
     shapes = _Shapes(graph)
     shapes.run(*inputs)
     _fold(graph, shapes.seen)
     _drop(graph, shapes.seen)
     rows_last(graph, shapes.seen)
+    chain_by_chain(graph, shapes.seen, chains=inputs[0].shape[0] if inputs[0].dim() == 2 else 1)
     graph.graph.eliminate_dead_code(
         is_impure_node=lambda node: node.op in ("placeholder", "output")
     )  # draws that nobody uses
@@ -61,13 +66,20 @@ def _fold(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
         if not made and (not all(n in constant for n in node.all_input_nodes) or node.target is operator.getitem):
             continue
         name = f"_folded_{node.name}"
-        graph.register_buffer(name, seen[node].detach().clone())
+        graph.register_buffer(name, _compact(seen[node].detach()))
         with graph.graph.inserting_before(node):
             new = graph.graph.get_attr(name)
         node.replace_all_uses_with(new)
         seen[new] = getattr(graph, name)
         constant.add(new)
         graph.graph.erase_node(node)
+
+
+def _compact(constant: Tensor) -> Tensor:
+    """A copy; of one number in memory where all are the same, such as a prior's scale expanded to its weights."""
+    if constant.numel() < 2 or not bool((constant == constant.reshape(-1)[0]).all()):
+        return constant.clone()
+    return constant.reshape(-1)[0].clone().expand(constant.shape)
 
 
 def _drop(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:

@@ -1,0 +1,37 @@
+"""How good predictions are: arrays in, numbers out. Knows no model; takes tensors (any device) or arrays.
+
+Draws come as ``[chain, draw, n]`` or ``[sample, n]``: all axes before the rows are sample axes, and all samples weigh the
+same. ``y`` is ``[n]``, or ``[n, k]`` with k outputs, which then count as so many more rows. Class probabilities are
+``[n, C]``, or ``[n]``, the probability of class 1 of two. Wrong shapes, NaN, labels that are no class, rows of
+probabilities that do not sum to one, and empty input raise ValueError.
+
+scikit-learn, torchmetrics and scoringrules are slow to import (up to 4 s), so each is imported where it is used.
+"""
+
+from .classification import accuracy, aurc, brier, ece, nll_probs, reliability_curve, risk_coverage
+from .ood import aupr, auroc, confidence, mutual_information, ood_report, predictive_entropy
+from .regression import LEVELS, calibration_error, coverage, coverage_curve, crps, lppd, nll, rmse
+
+__all__ = [
+    "LEVELS",
+    "accuracy",
+    "aupr",
+    "aurc",
+    "auroc",
+    "brier",
+    "calibration_error",
+    "confidence",
+    "coverage",
+    "coverage_curve",
+    "crps",
+    "ece",
+    "lppd",
+    "mutual_information",
+    "nll",
+    "nll_probs",
+    "ood_report",
+    "predictive_entropy",
+    "reliability_curve",
+    "risk_coverage",
+    "rmse",
+]

@@ -1,0 +1,90 @@
+"""Metrics of class probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._checks import checked_bins, labelled
+
+BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))  # torchmetrics gives a confidence of 1 its own, extra bin
+
+
+def accuracy(probs: Any, y: Any) -> float:
+    """Share of rows whose most probable class is y. probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels."""
+    from sklearn.metrics import accuracy_score
+
+    probs, y = labelled(probs, y)
+    return float(accuracy_score(y, probs.argmax(1)))
+
+
+def nll_probs(probs: Any, y: Any) -> float:
+    """Mean over rows of -log p_y, in nats (the log loss); inf where a true class has probability zero.
+
+    That is :func:`nll` where only class probabilities are at hand. probs: ``[n, C]`` or ``[n]``, means over draws;
+    y: ``[n]`` labels.
+    """
+    probs, y = labelled(probs, y)
+    with np.errstate(divide="ignore"):
+        return float(-np.mean(np.log(np.maximum(probs[np.arange(len(y)), y], 0))))
+
+
+def brier(probs: Any, y: Any) -> float:
+    """Brier score as Brier 1950 has it: mean over rows of the sum over ALL classes of (p_c - 1[y = c])^2, in [0, 2].
+
+    With two classes that is twice the score of class 1 alone. probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels.
+    """
+    probs, y = labelled(probs, y)
+    return float(np.mean(np.sum((probs - np.eye(probs.shape[1])[y]) ** 2, axis=1)))
+
+
+def ece(probs: Any, y: Any, bins: int = 15) -> float:
+    """Expected calibration error of the most probable class, in [0, 1]: sum_b n_b/n |accuracy_b - confidence_b|.
+
+    Guo, Pleiss, Sun and Weinberger 2017, eq. 3, on the bins of :func:`reliability_curve`; in float32.
+    probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels. Biased upwards when bins hold few rows.
+    """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    probs, y = labelled(probs, y)
+    p, labels = torch.from_numpy(probs.clip(0, BELOW_ONE)), torch.from_numpy(y)
+    return float(multiclass_calibration_error(p, labels, num_classes=p.shape[1], n_bins=checked_bins(bins), norm="l1"))
+
+
+def reliability_curve(probs: Any, y: Any, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean confidence, accuracy and count of rows in equal bins [a, b) of the confidence max_c p_c (the last closed).
+
+    probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels. Returns three arrays ``[bins]``; NaN, NaN and 0 where no row falls.
+    """
+    probs, y = labelled(probs, y)
+    confidence, hit = probs.max(1).clip(0, BELOW_ONE).astype(np.float32), probs.argmax(1) == y
+    edges = torch.linspace(0, 1, checked_bins(bins) + 1).numpy()  # in float32, as torchmetrics has them
+    index = np.searchsorted(edges, confidence, side="right") - 1
+    count = np.bincount(index, minlength=bins)
+    sums = [np.bincount(index, weights=w, minlength=bins) for w in (confidence, hit)]
+    mean_confidence, share = (np.divide(s, count, out=np.full(bins, np.nan), where=count > 0) for s in sums)
+    return mean_confidence, share, count
+
+
+def risk_coverage(probs: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Share of errors (risk) among the k most confident rows, against their share of all rows (coverage), k = 1 … n.
+
+    After Geifman and El-Yaniv 2017. Rows of equal confidence come in random order, and the risk is its expectation's; at
+    coverage 1 it is 1 - accuracy. probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels. Returns coverage and risk, each ``[n]``.
+    """
+    probs, y = labelled(probs, y)
+    _, level, count = np.unique(-probs.max(1), return_inverse=True, return_counts=True)
+    errors = np.repeat(np.bincount(level, weights=probs.argmax(1) != y) / count, count)
+    k = np.arange(1, len(y) + 1)
+    return k / len(y), np.cumsum(errors) / k
+
+
+def aurc(probs: Any, y: Any) -> float:
+    """Area under the risk-coverage curve, in [0, 1]: the mean over k of :func:`risk_coverage`'s risk; low is good.
+
+    With error rate e, confidence that says nothing about errors gives about e, a perfect order of the rows about
+    e + (1 - e) log(1 - e) (Geifman, Uziel and El-Yaniv 2019). probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels.
+    """
+    return float(np.mean(risk_coverage(probs, y)[1]))
