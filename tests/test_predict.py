@@ -12,8 +12,8 @@ from scipy.special import logsumexp
 from torch import nn
 
 import bnn_zoo as bz
-from bnn_zoo import predict as module
-from bnn_zoo.predict import Catch, deterministics, log_likelihood, posterior_predictive, predict, replay
+from bnn_zoo.predict import deterministics, log_likelihood, passes, posterior_predictive, predict, replay
+from bnn_zoo.predict.passes import Catch
 
 CHAINS, DRAWS, N = 2, 5, 4
 F64 = torch.float64
@@ -310,8 +310,8 @@ def test_blocks_of_rows_and_chunks_of_draws(rows, monkeypatch):
     x, y = numbers(rows, 3, seed=7), numbers(rows, seed=8)
     whole = predict(model, sites, (x,))
     expected = whole.log_prob(y)
-    monkeypatch.setattr(module, "ROWS", 8)
-    monkeypatch.setattr(module, "NUMBERS", 16 * 24)
+    monkeypatch.setattr(passes, "ROWS", 8)
+    monkeypatch.setattr(passes, "NUMBERS", 16 * 24)
     blocks = predict(model, sites, (x,))
     torch.testing.assert_close(blocks.f, whole.f)
     torch.testing.assert_close(blocks.variances, whole.variances)
@@ -323,7 +323,7 @@ def test_blocks_of_rows_and_chunks_of_draws(rows, monkeypatch):
 def test_more_rows_than_a_block():
     """The real limit, once."""
     model, sites = linear(1, bz.likelihoods.Gaussian()), draws_of(1, **NOISE)
-    x = numbers(module.ROWS + 3, 3, seed=7)
+    x = numbers(passes.ROWS + 3, 3, seed=7)
     torch.testing.assert_close(predict(model, sites, (x,)).f, outputs_at(sites, x)[..., 0])
 
 

@@ -45,14 +45,14 @@ def methods(epochs: int, rows: int = ROWS) -> dict[str, Any]:
         ),
         "SGLD": bz.SGLD(chains=1, **common, **late, step_size=cosine(2 * 0.3 / rows, end=2 * 0.03 / rows)),
         "pSGLD": bz.PSGLD(chains=1, **common, **late, step_size=cosine(2 * 1e-3 / rows, end=2 * 1e-4 / rows)),
-        "cSGHMC": bz.SGHMC(
+        "cSGHMC": bz.SGHMC(  # cycles of ten epochs; draws where steps are so small that the kinetic temperature is near 1
             chains=1,
             **common,
             warmup=0,
-            thinning=int(0.3 * steps) // DRAWS,
+            thinning=int(0.15 * steps) // DRAWS,
             friction=0.1,
-            step_size=cyclical(2 * 0.03 / rows, cycles=3),
-            temperature=exploring(cycles=3, share=0.7),
+            step_size=cyclical(2 * 0.03 / rows, cycles=max(1, epochs // 10)),
+            temperature=exploring(cycles=max(1, epochs // 10), share=0.85),
         ),
         "mean field": bz.MeanField(
             **common,

@@ -10,8 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -22,10 +20,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.func import vmap
 
-from ._scope import factory, seeded
-from .bnn import BNN
-from .density import Hold, is_data
-from .types import Model, ModelError
+from .._scope import factory, seeded
+from ..bnn import BNN
+from ..density import Hold, is_data
+from ..types import Model
 
 NUMBERS = 2**18
 """Draws × numbers in the rows (16 a row at least) of one vectorised pass: keeps activations in the cache, or near it."""
@@ -56,11 +54,11 @@ class Catch(Hold):
         elif not msg["is_observed"]:
             self.open[name] = fn
             msg["value"], msg["done"] = torch.zeros(fn.shape()), True
-        elif isinstance(_base(fn), dist.Delta):
+        elif isinstance(base_law(fn), dist.Delta):
             self.fixed[name] = msg["value"]
 
 
-def _base(law: Any) -> Any:
+def base_law(law: Any) -> Any:
     while isinstance(law, torch.distributions.Independent | dist.MaskedDistribution):
         law = law.base_dist
     return law
@@ -88,7 +86,7 @@ def laws(
 
     ``sites`` are ``[draw, *shape]``. A model or a law that cannot be batched goes draw by draw, in chunks of one.
     """
-    device, dtype = _place(args, sites)
+    device, dtype = place_of(args, sites)
     tensors = [a for a in args if isinstance(a, Tensor)]
     count = len(next(iter(sites.values())))
     chunk = max(1, NUMBERS // max([max(16 * len(t), t.numel()) for t in tensors if t.dim()], default=1))
@@ -125,7 +123,7 @@ def laws(
                 }
 
 
-def _place(args: tuple[Any, ...], sites: Mapping[str, Tensor]) -> tuple[torch.device, torch.dtype]:
+def place_of(args: tuple[Any, ...], sites: Mapping[str, Tensor]) -> tuple[torch.device, torch.dtype]:
     device = next((a.device for a in args if isinstance(a, Tensor)), torch.device("cpu"))
     return device, next(iter(sites.values())).dtype
 
@@ -161,7 +159,7 @@ def replay(
     by_rows = isinstance(model, BNN) and len(args[0]) > ROWS
     blocks = [tuple(a[at : at + ROWS] for a in args) for at in range(0, len(args[0]), ROWS)] if by_rows else [args]
     parts: list[dict[str, dict[str, Tensor]]] = []
-    with seeded(seed, _place(args, sites)[0]), torch.no_grad():
+    with seeded(seed, place_of(args, sites)[0]), torch.no_grad():
         for block in blocks:
             with closing(laws(model, flat, block, kwargs or {}, which)) as found:
                 chunks = [
@@ -178,20 +176,6 @@ def _cat(parts: list[dict[str, dict[str, Tensor]]], dim: int) -> dict[str, dict[
         if len(parts) == 1
         else {s: {k: torch.cat([p[s][k] for p in parts], dim) for k in parts[0][s]} for s in parts[0]}
     )
-
-
-def moments(law: Any) -> tuple[Tensor, Tensor]:
-    """Mean and variance of a law of y; for classes those of the indicator of each class, ``[…, classes]``.
-
-    NaN where torch knows none, as for a TransformedDistribution.
-    """
-    base = _base(law)
-    if isinstance(base, torch.distributions.Categorical | torch.distributions.OneHotCategorical):
-        return base.probs, base.probs * (1.0 - base.probs)
-    try:
-        return law.mean, law.variance
-    except NotImplementedError:
-        return (torch.full(law.shape(), torch.nan),) * 2
 
 
 def log_likelihood(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
@@ -211,7 +195,7 @@ def posterior_predictive(
 def deterministics(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
     """Values of ``pyro.deterministic`` sites at every draw: ``{site: [chain, draw, *shape]}``; a BNN has none."""
     batch = next(iter(sites.values())).shape[:2]
-    device, dtype = _place(args, sites)
+    device, dtype = place_of(args, sites)
 
     def run(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with Catch(values) as catch:
@@ -223,78 +207,3 @@ def deterministics(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, .
             return {}
         out = vmap(run, chunk_size=64)({n: v.reshape(prod(batch), *v.shape[2:]).to(device) for n, v in sites.items()})
     return {name: value.reshape(*batch, *value.shape[1:]).cpu() for name, value in out.items()}
-
-
-@dataclass
-class Prediction:
-    """The posterior predictive law of y at new rows, as a mixture over draws.
-
-    draws
-        ``[chain, draw, n, …]``: one y drawn from the model at each posterior draw.
-    f
-        ``[chain, draw, n, …]``: the model's mean of y at each draw (for classes the probabilities, ``[…, n, classes]``);
-        what function-space diagnostics look at.
-    mean, sd
-        ``[n, …]`` of the mixture; ``sd² = epistemic² + aleatoric²`` (law of total variance), all in y's units. For classes
-        mean is the predictive probability and the sds are those of each class's indicator.
-    epistemic
-        sd of f over draws: what more data would reduce.
-    aleatoric
-        root of the mean noise variance: what more data would not.
-    """
-
-    model: Model
-    sites: Mapping[str, Tensor] = field(repr=False)
-    args: tuple[Any, ...] = field(repr=False)
-    draws: Tensor = field(repr=False)
-    f: Tensor = field(repr=False)
-    variances: Tensor = field(repr=False)
-
-    @cached_property
-    def mean(self) -> Tensor:
-        return self.f.double().mean((0, 1)).to(self.f.dtype)
-
-    @cached_property
-    def epistemic(self) -> Tensor:
-        return self.f.double().var((0, 1), correction=0).sqrt().to(self.f.dtype)
-
-    @cached_property
-    def aleatoric(self) -> Tensor:
-        return self.variances.double().mean((0, 1)).sqrt().to(self.f.dtype)
-
-    @cached_property
-    def sd(self) -> Tensor:
-        return (self.epistemic**2 + self.aleatoric**2).sqrt()
-
-    def log_likelihood(self, y: Any) -> Tensor:
-        """Log likelihood of the rows ``y [n, …]`` at each draw: ``[chain, draw, n]``, nats."""
-        y, expected = torch.as_tensor(y), self.draws.shape[2:]
-        if y.shape != expected:
-            raise ValueError(f"log_likelihood expects y of shape {tuple(expected)}, as predicted; got {tuple(y.shape)}")
-        device = _place(self.args, self.sites)[0]
-        found = log_likelihood(self.model, self.sites, (*self.args, y.to(device)))
-        return next(iter(found.values()))
-
-    def log_prob(self, y: Any) -> Tensor:
-        """Log density of the mixture at ``y``: ``log mean_draws p(y_i | draw)``, ``[n]``, nats. Never moment-matched."""
-        each = self.log_likelihood(y).double().flatten(0, 1)
-        return torch.logsumexp(each, 0) - torch.tensor(float(len(each))).log()
-
-
-def predict(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], seed: int = 0) -> Prediction:
-    """Prediction of the one site that ``model(*args)`` leaves open when the latent sites are held at the draws.
-
-    Raises ModelError where that is not exactly one site: give the model's inputs, and leave out y.
-    """
-
-    def read(law: Any, _: Any) -> dict[str, Tensor]:
-        mean, variance = moments(law)
-        return {"draws": law.sample(), "f": mean, "variances": variance}
-
-    out = replay(model, sites, args, read, which="open", seed=seed)
-    if len(out) != 1:
-        raise ModelError(
-            f"predict needs a model that leaves one site open without y, but at these arguments it leaves {list(out)}: pass "
-            "the inputs only, and write y=None in the model's signature"
-        )
-    return Prediction(model, sites, args, **next(iter(out.values())))
