@@ -42,7 +42,7 @@ sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 import mnist
 
 RUNS = Path(os.environ.get("BNN_ZOO_MNIST_RUNS", ROOT / "notebooks" / "mnist_runs"))
-EPOCHS = 20
+EPOCHS = 30
 # %matplotlib inline
 
 # %% [markdown]
@@ -53,10 +53,10 @@ EPOCHS = 20
 # the same code with the noise turned off.
 
 # %%
-print(mnist.model())
+print(mnist.model(1.0).net)
 for name, backend in mnist.methods(EPOCHS).items():
     changed = {k: v for k, v in vars(backend).items() if v != type(backend).__dataclass_fields__[k].default}
-    print(f"\n{name}: {type(backend).__name__}")
+    print(f"\n{name}: {type(backend).__name__}, prior sd {mnist.GAIN[name]:g} / sqrt(fan-in)")
     for key, value in changed.items():
         print(f"    {key} = {value}")
 

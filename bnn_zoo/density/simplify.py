@@ -14,6 +14,7 @@ from torch import Tensor, fx
 
 from .convolution import chain_by_chain
 from .layout import rows_last
+from .sums import constants_out
 
 aten = torch.ops.aten
 LARGEST = 1_000_000
@@ -29,6 +30,7 @@ def simplify(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
     shapes.run(*inputs)
     _fold(graph, shapes.seen)
     _drop(graph, shapes.seen)
+    constants_out(graph, shapes.seen)
     rows_last(graph, shapes.seen)
     chain_by_chain(graph, shapes.seen, chains=inputs[0].shape[0] if inputs[0].dim() == 2 else 1)
     graph.graph.eliminate_dead_code(

@@ -29,8 +29,9 @@ from bnn_zoo.schedules import cosine, cyclical, exploring
 
 SHARED = Path(os.environ.get("BNN_ZOO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 ROWS, HELD_OUT, BATCH, DRAWS = 60_000, 10_000, 128, 30
-GAIN = {"MC dropout": 4.0}
-"""g of the methods for which it is not 2."""
+GAIN = dict.fromkeys(("SGD", "SGLD", "pSGLD", "cSGHMC", "mean field", "deep ensemble"), 2.0) | {"MC dropout": 4.0}
+CYCLES = 6
+"""Of ten epochs by default: cSGHMC has twice the steps of the others."""
 
 
 def methods(epochs: int, rows: int = ROWS) -> dict[str, Any]:
@@ -45,14 +46,14 @@ def methods(epochs: int, rows: int = ROWS) -> dict[str, Any]:
         ),
         "SGLD": bz.SGLD(chains=1, **common, **late, step_size=cosine(2 * 0.3 / rows, end=2 * 0.03 / rows)),
         "pSGLD": bz.PSGLD(chains=1, **common, **late, step_size=cosine(2 * 1e-3 / rows, end=2 * 1e-4 / rows)),
-        "cSGHMC": bz.SGHMC(  # cycles of ten epochs; draws where steps are so small that the kinetic temperature is near 1
+        "cSGHMC": bz.SGHMC(  # draws where steps are so small that the kinetic temperature is near 1
             chains=1,
-            **common,
+            **common | {"steps": 2 * steps},
             warmup=0,
-            thinning=int(0.15 * steps) // DRAWS,
+            thinning=int(0.15 * 2 * steps) // DRAWS,
             friction=0.1,
-            step_size=cyclical(2 * 0.03 / rows, cycles=max(1, epochs // 10)),
-            temperature=exploring(cycles=max(1, epochs // 10), share=0.85),
+            step_size=cyclical(2 * 0.03 / rows, cycles=CYCLES),
+            temperature=exploring(cycles=CYCLES, share=0.85),
         ),
         "mean field": bz.MeanField(
             **common,
@@ -86,13 +87,13 @@ def images(folder: str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     return data.x, data.y
 
 
-def run(name: str, gain: float, backend: Any, path: Path, validate: bool) -> None:
+def run(name: str, gain: float, backend: Any, path: Path, seed: int, validate: bool) -> None:
     """Fit, predict the sets draw by draw, and write the file as a whole. To validate, the letters stay out of sight."""
     (x, y), (digits, labels) = images("MNIST", "train"), images("MNIST", "t10k")
     if validate:
         (x, digits), (y, labels) = x.split([ROWS - HELD_OUT, HELD_OUT]), y.split([ROWS - HELD_OUT, HELD_OUT])
     begin = time.perf_counter(), time.process_time()
-    posterior = bz.fit(model(gain), (x, y), backend, seed=0, progress=False)
+    posterior = bz.fit(model(gain), (x, y), backend, seed=seed, progress=False)
     seconds = time.perf_counter() - begin[0], time.process_time() - begin[1]
     sets = {"digits": digits} if validate else {"digits": digits, "letters": images("notMNIST", "t10k")[0]}
     on = {k: posterior.predict(x).f.flatten(0, 1).numpy() for k, x in sets.items()}
@@ -114,6 +115,7 @@ def judge(path: Path) -> dict[str, float]:
         "error %": 100 * (1 - bz.metrics.accuracy(mean["digits"], y)),
         "NLL": bz.metrics.nll_probs(mean["digits"], y),
         "ECE": bz.metrics.ece(mean["digits"], y),
+        "ECE if calibrated": calibrated(mean["digits"]),
         "confidence on digits": float(mean["digits"].max(1).mean()),
     }
     if "letters" in draws:
@@ -129,11 +131,19 @@ def judge(path: Path) -> dict[str, float]:
     return row | {"CPU s": json.loads(str(file["about"]))["cpu"]}
 
 
+def calibrated(probs: np.ndarray, times: int = 50) -> float:
+    """The ECE that these probabilities would show with labels drawn from them: what is left of it is chance."""
+    rng, below = np.random.default_rng(0), probs.cumsum(1)
+    drawn = ((rng.random((len(probs), 1)) > below).sum(1).clip(max=probs.shape[1] - 1) for _ in range(times))
+    return float(np.mean([bz.metrics.ece(probs, y) for y in drawn]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0, help="part of the file's name where it is not 0")
     parser.add_argument("--validate", action="store_true", help="train on 50,000 images, score on the other 10,000")
     parser.add_argument("--gain", type=float, help="instead of the method's own")
     parser.add_argument("--summary", action="store_true", help="only print what FOLDER holds")
@@ -142,9 +152,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     all_methods = methods(args.epochs, ROWS - HELD_OUT if args.validate else ROWS)
     for name in args.methods or all_methods:
-        path = args.out / f"{name.replace(' ', '_')}.npz"
+        path = args.out / f"{name.replace(' ', '_')}{f'_{args.seed}' if args.seed else ''}.npz"
         if not path.exists() and not args.summary:
-            run(name, args.gain or GAIN.get(name, 2.0), all_methods[name], path, args.validate)
+            run(name, args.gain or GAIN[name], all_methods[name], path, args.seed, args.validate)
         if path.exists():
             print(name, {k: round(v, 4) for k, v in judge(path).items()}, flush=True)
 
