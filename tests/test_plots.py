@@ -121,7 +121,7 @@ def test_risk_coverage_ends_at_the_error_rate(rng):
     for line, p, text in zip(ax.lines, (probs.mean(0), probs[0]), ax.get_legend().get_texts(), strict=True):
         np.testing.assert_allclose(line.get_xydata()[-1], [1, 1 - metrics.accuracy(p, y)])
         np.testing.assert_allclose(line.get_xydata().T, metrics.risk_coverage(p, y))
-        assert text.get_text().endswith(f"AURC {metrics.aurc(p, y):.4f}")
+        assert text.get_text().endswith(f"AURC {metrics.aurc(p, y):.2g}")
     draw(ax)
     panel = Figure().subplots()
     assert plots.plot_risk_coverage(probs[0, :, :1].ravel(), y % 2, ax=panel) is panel

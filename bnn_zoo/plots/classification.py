@@ -65,7 +65,7 @@ def plot_risk_coverage(probs: Any, y: Any, *, ax: Axes | None = None) -> Axes:
     ax = axes_or_new(ax)
     for i, (name, p) in enumerate(_named(probs, "model").items()):
         share, risk = risk_coverage(p, y)
-        ax.plot(share, risk, color=PALETTE[i % len(PALETTE)], lw=1.5, label=f"{name}, AURC {aurc(p, y):.4f}")
+        ax.plot(share, risk, color=PALETTE[i % len(PALETTE)], lw=1.5, label=f"{name}, AURC {aurc(p, y):.2g}")
     ax.set(xlabel="coverage (share of rows, most confident first)", ylabel="risk (error rate among them)", xlim=(0, 1))
     ax.set_ylim(bottom=0)
     return legend(ax)
