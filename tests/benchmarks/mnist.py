@@ -112,7 +112,7 @@ def judge(path: Path) -> dict[str, float]:
     mean, y = {k: v.mean(0) for k, v in draws.items()}, file["labels"]
     row = {
         "draws": len(draws["digits"]),
-        "error %": 100 * (1 - bz.metrics.accuracy(mean["digits"], y)),
+        "error %": round(100 * (1 - bz.metrics.accuracy(mean["digits"], y)), 6),
         "NLL": bz.metrics.nll_probs(mean["digits"], y),
         "ECE": bz.metrics.ece(mean["digits"], y),
         "ECE if calibrated": calibrated(mean["digits"]),
