@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 aten = torch.ops.aten
 SUMS = (aten.sum.dim_IntList, aten.sum.default)
-VIEWS = (aten.view.default, aten._unsafe_view.default)
+VIEWS = (aten.view.default, aten._unsafe_view.default, aten.reshape.default)
 SHIFTS = (aten.add.Tensor, aten.sub.Tensor)
 FACTORS = (aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar)
 
@@ -78,7 +78,7 @@ def _hoist(graph: fx.GraphModule, node: fx.Node, seen: dict[fx.Node, Any]) -> fx
     with graph.graph.inserting_before(node):
         source = a
         for view in reversed(views):
-            source = graph.graph.call_function(aten.view.default, (source, view.args[1]))
+            source = graph.graph.call_function(aten.reshape.default, (source, view.args[1]))  # strides may be others
             seen[source] = seen[view]
         total = graph.graph.call_function(node.target, (source, *node.args[1:]))
         if inner.target is aten.neg.default:
