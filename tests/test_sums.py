@@ -16,14 +16,14 @@ WIDE = ONE.expand(4, 5)
 
 
 class Passes(torch.fx.Interpreter):
-    """Names of the calls that read a tensor of A's size."""
+    """Names of the calls that read a tensor of this size."""
 
-    def __init__(self, graph):
+    def __init__(self, graph, size):
         super().__init__(graph)
-        self.names = []
+        self.names, self.size = [], size
 
     def call_function(self, target, args, kwargs):
-        if any(isinstance(t, torch.Tensor) and t.numel() == A.numel() for t in args):
+        if any(isinstance(t, torch.Tensor) and t.numel() == self.size for t in args):
             self.names.append(target.__name__.split(".")[0])
         return super().call_function(target, args, kwargs)
 
@@ -32,7 +32,7 @@ def passes(f):
     """What ``f`` reads A with, in ``simplify``'s graph, which gives what f gives."""
     graph = simplify(make_fx(f)(A), (A,))
     torch.testing.assert_close(graph(A), f(A), rtol=1e-12, atol=1e-12)
-    interpreter = Passes(graph)
+    interpreter = Passes(graph, A.numel())
     interpreter.run(A)
     return interpreter.names
 
@@ -72,12 +72,14 @@ def test_a_view_of_what_was_expanded():
     passes(lambda a: (a[:, :1].expand(3, 4, 5) - 2.0).reshape(3, -1).sum(1))
 
 
-def test_a_network_reads_its_weights_twice_forward():
-    """Once for the prior, once for the layer; and the gradient of the prior is one product."""
+def test_a_network_does_its_priors_constants_on_sums():
+    """Of the passes over the weights of a layer none shifts, negates or divides; the prior's gradient is one product."""
     x, y = torch.randn(6, 30), torch.randn(6)
     joint = LogJoint(bz.BNN(bz.nets.MLP(30, 1, hidden=(20,)), bz.priors.Normal(0.3), bz.likelihoods.Gaussian(1.0)), (x, y))
-    joint(torch.randn(2, joint.dim))
+    position = torch.randn(2, joint.dim)
+    joint(position)
     (graph,) = joint._graphs.values()
-    names = [n.target for n in graph.graph.nodes if n.op == "call_function"]
-    assert names.count(aten.div.Tensor) <= 5  # of sums, not of weights: one a site, one for the likelihood
-    assert aten.mul.Scalar not in names
+    interpreter = Passes(graph, size=2 * 20 * 30)
+    interpreter.run(position, x, y)
+    assert not {"sub", "neg", "div", "rsub"} & set(interpreter.names)
+    assert interpreter.names.count("mul") == 1 and interpreter.names.count("pow") == 1
