@@ -8,6 +8,7 @@ import torch
 from pyro.nn import PyroModule
 from torch.utils.data import Dataset
 
+from ._random import whole_seed
 from .bnn import BNN
 from .data import tensors
 from .posterior import Posterior
@@ -44,8 +45,7 @@ def fit(
         raise TypeError(f"fit needs a Pyro model, something to call, got {type(model).__name__}")
     if isinstance(model, torch.nn.Module) and not isinstance(model, PyroModule):
         raise TypeError(f"fit got the network {type(model).__name__} alone: write BNN(net, prior, likelihood)")
-    if not isinstance(seed, int):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
+    seed = whole_seed(seed)
     rows = data if isinstance(data, Dataset) else tensors(data, device)
     if isinstance(model, BNN) and not isinstance(rows, Dataset) and len(rows) == 1:
         raise DataError("a BNN is fitted to (x, y), and y is missing from the data: it would be drawn from the prior")

@@ -408,7 +408,12 @@ TABLE = {
         r"NUTS: mass_matrix must be .*DenseMass\(\).* got 'dense'",
     ),
     "mass matrix as a class": (lambda: bz.NUTS(mass_matrix=bz.DenseMass), TypeError, r"mass_matrix must be .*DenseMass\(\)"),
-    "seed": (fit(X, Y, seed=None), (TypeError, ValueError), r"seed must be an integer, got None"),
+    "seed": (fit(X, Y, seed=None), TypeError, r"seed must be an integer from 0 to 2\*\*64 - 1, got None"),
+    "seed: a truth value": (fit(X, Y, seed=True), TypeError, r"seed must be an integer .*, got True"),
+    "seed: a fraction": (fit(X, Y, seed=3.0), TypeError, r"seed must be an integer .*, got 3\.0"),
+    "seed: text": (fit(X, Y, seed="3"), TypeError, r"seed must be an integer .*, got '3'"),
+    "seed: negative": (fit(X, Y, seed=-1), ValueError, r"seed must be an integer .*, got -1: write seed % 2\*\*64"),
+    "seed: of 65 bits": (fit(X, Y, seed=2**64), ValueError, r"seed must be an integer .* write seed % 2\*\*64"),
 }
 AFTER_FIT = {
     "predict: number of features": (

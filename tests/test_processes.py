@@ -12,7 +12,7 @@ from targets import orthogonal_design, regression, regression_posterior
 from test_backends import within_errors
 
 import bnn_zoo as bz
-from bnn_zoo.backends import _chains
+from bnn_zoo.backends import _chains, _processes
 from bnn_zoo.backends._processes import how_many, spread
 
 pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are forked")
@@ -41,9 +41,12 @@ def two_threads():
 
 
 @pytest.mark.parametrize("asked, chains, expected", [(None, 4, 2), (None, 1, 1), (1, 4, 1), (3, 4, 3), (3, 2, 2), (8, 8, 8)])
-def test_how_many(asked, chains, expected, two_threads):
-    """What was asked for, or one a torch thread; never more than chains."""
-    assert how_many(asked, chains, CPU) == expected
+def test_how_many(asked, chains, expected, two_threads, monkeypatch):
+    """What was asked for, or one a core; never more than chains. Torch's threads do not matter: draws depend on this."""
+    monkeypatch.setattr(_processes, "cores", lambda: 2)
+    for threads in (1, 3, 2):
+        torch.set_num_threads(threads)
+        assert how_many(asked, chains, CPU) == expected
 
 
 @pytest.mark.parametrize("asked", [None, 1, 2])

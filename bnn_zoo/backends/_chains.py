@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._random import Use, generator
 from ..density import LogJoint, from_prior
 from ..types import DataError, Draws, Model
 from ._loop import Clock, Recorder, at_least, describe_run, drive, interrupted, to_cpu
 from ._processes import how_many, one_thread, spread
 from ._rows import density_of
+from ._steady import steady
 
 Start = Callable[[LogJoint, int, torch.Generator], Tensor]
 
@@ -31,8 +33,8 @@ class FullBatch:
         pass the traced log joint to ``torch.compile``: five seconds to half a minute first, then cheaper gradients (3 to 4
         times on small tanh networks, nothing on LeNet-5).
     processes
-        over how many processes the chains are spread. None: on a CPU as many as there are torch threads, at most one a
-        chain. Chains in one process move in lockstep and share their tuning, so draws depend on this number.
+        over how many processes the chains are spread. None: on a CPU as many as there are cores, at most one a chain.
+        Chains in one process move in lockstep and share their tuning, so draws depend on this number.
     row_chunk
         evaluate the log joint in chunks of so many rows, so that memory does not grow with the data; sums in float64.
     """
@@ -69,6 +71,10 @@ class FullBatch:
         """
         log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=self.compile)
         self._need_all_rows(log_joint)
+        with steady(log_joint, self.chains) as threads:
+            return self._run(log_joint, seed, threads, progress)
+
+    def _run(self, log_joint: LogJoint, seed: int, threads: int, progress: bool) -> Draws:
         count = how_many(self.processes, self.chains, log_joint.device)
         sizes = [self.chains // count + (i < self.chains % count) for i in range(count)]
 
@@ -80,9 +86,9 @@ class FullBatch:
         compile_time = clock.lap()
 
         def work(group: int) -> dict[str, Any] | str:
-            generator = torch.Generator(log_joint.device).manual_seed(seed + 1_000_003 * group)
+            moves = generator(log_joint.device, seed, Use.MOVES, group)
             try:
-                return self._sample(log_joint, sizes[group], generator, progress=progress and group == 0)
+                return self._sample(log_joint, sizes[group], moves, progress=progress and group == 0)
             except KeyboardInterrupt as early:
                 return str(early)
 
@@ -106,6 +112,7 @@ class FullBatch:
             tuning_time=compile_time + max(part["tuning_time"] for part in parts),
             sampling_time=max(part["sampling_time"] for part in parts),
             processes_used=count,
+            threads=1 if count > 1 else threads,
             interrupted=short,
         )
         return Draws(to_cpu(log_joint.constrain(positions)), to_cpu(stats), to_cpu(history), attrs)

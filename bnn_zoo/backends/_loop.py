@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .._random import whole_seed
+
 
 def drive(step: Callable[[int], None], total: int, *, label: str, progress: bool, describe: Callable[[], str]) -> int:
     """Call ``step(0)``, ``step(1)``, … ``total`` times; return how many were completed. Ctrl-C ends it early.
@@ -96,7 +98,7 @@ def describe_run(backend: Any, *, seed: int, device: torch.device, dtype: torch.
     return {
         "backend": type(backend).__name__,
         "settings": json.dumps(settings, default=lambda value: getattr(value, "__name__", repr(value))),
-        "seed": seed,
+        "seed": whole_seed(seed),
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "torch_version": str(torch.__version__),

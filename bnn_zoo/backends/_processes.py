@@ -19,9 +19,14 @@ from typing import Any
 
 import torch
 
+from ._steady import cores
+
 
 def how_many(asked: int | None, chains: int, device: torch.device) -> int:
-    """Processes for so many chains: what was asked for, or one a torch thread where forking works; at most one a chain."""
+    """Processes for so many chains: what was asked for, or one a core where forking works; at most one a chain.
+
+    Not one a torch thread: draws depend on this number, and threads are often set for other reasons.
+    """
     possible = device.type == "cpu" and "fork" in multiprocessing.get_all_start_methods() and os.name == "posix"
     possible = possible and not multiprocessing.current_process().daemon and not torch.cuda.is_initialized()
     if asked is not None and asked > 1 and not possible:
@@ -29,7 +34,7 @@ def how_many(asked: int | None, chains: int, device: torch.device) -> int:
             f"processes={asked} needs a CPU and an operating system that forks: all chains run in this process",
             stacklevel=4,
         )
-    return min(asked or torch.get_num_threads(), chains) if possible else 1
+    return min(asked or cores(), chains) if possible else 1
 
 
 def spread(work: Callable[[int], Any], count: int, cut_short: Callable[[Any], bool]) -> list[Any]:

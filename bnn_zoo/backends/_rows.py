@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from .._random import Use, generator
 from ..data import Minibatches, choose_device, minibatches, tensors
 from ..density import ChunkedLogJoint, LogJoint
 from ..density.chunked import need_size
@@ -78,8 +79,8 @@ def rows_and_density(
         return LogJoint(model, tensors(data, device), device=device, compile=compile), None
     need_size(model, "minibatches", "batch_size")
     place = choose_device(device)
-    generator = torch.Generator(place or "cpu").manual_seed(seed + 1)
-    batches = minibatches(data, batch_size, chains, generator, place)
+    order = generator(place or "cpu", seed, Use.ROWS)
+    batches = minibatches(data, batch_size, chains, order, place)
     first = tuple(t[0] for t in batches.next_rows())
     log_joint = LogJoint(model, first, {"size": batches.size}, device=place, rows_per_chain=True, compile=compile)
     if not any((row.seen, row.size) == (batch_size, batches.size) for row in log_joint.rows):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._random import Use, generator
 from ..density import LogJoint, from_prior
 from ..diagnostics import ess_mean
 from ..schedules import as_schedule
@@ -17,6 +18,7 @@ from ..types import Draws, Model, Schedule
 from ._chains import Start
 from ._loop import Clock, Recorder, at_least, describe_run, drive, interrupted, to_cpu, within
 from ._rows import next_rows, rows_and_density
+from ._steady import steady
 
 TEMPERATURES = ("configurational_temperature", "kinetic_temperature")
 
@@ -105,12 +107,16 @@ class StochasticGradient:
         Raises DataError and ModelError before sampling starts, FloatingPointError where a chain runs away. Ctrl-C returns
         the draws made so far.
         """
-        name = type(self).__name__
         log_joint, batches = rows_and_density(
             model, data, batch_size=self.batch_size, chains=self.chains, seed=seed, device=device, compile=self.compile
         )
+        with steady(log_joint, self.chains) as threads:
+            return self._run(log_joint, batches, seed, threads, progress)
+
+    def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
+        name = type(self).__name__
         clock = Clock(log_joint.device)
-        walk = self.walk(log_joint, batches, torch.Generator(log_joint.device).manual_seed(seed))
+        walk = self.walk(log_joint, batches, generator(log_joint.device, seed, Use.MOVES))
         done = drive(walk.step, self.burn_in, label=f"{name} burn-in", progress=progress, describe=walk.describe)
         if done < self.burn_in:
             raise KeyboardInterrupt(f"interrupted in burn-in, after {done} of {self.burn_in} steps: no draws yet")
@@ -132,6 +138,7 @@ class StochasticGradient:
             tuning_steps=self.burn_in,
             tuning_time=tuning_time,
             sampling_time=clock.lap(),
+            threads=threads,
             interrupted=short,
         )
         return Draws(to_cpu(log_joint.constrain(positions)), to_cpu(stats), to_cpu(walk.history()), attrs)

@@ -14,6 +14,7 @@ from pyro import poutine
 from pyro.infer.autoguide.initialization import init_to_value
 from torch import Tensor
 
+from .._random import Use, generator, stream
 from .._scope import factory, seeded
 from ..density import Elbo, LogJoint, from_prior
 from ..schedules import as_schedule, cosine
@@ -21,6 +22,7 @@ from ..types import Draws, Model, ModelError, Schedule
 from ._chains import Start
 from ._loop import Clock, Recorder, at_least, describe_run, drive, to_cpu, within
 from ._rows import next_rows, rows_and_density
+from ._steady import steady
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,6 @@ class Variational:
         progress: bool = True,
     ) -> Draws:
         """Fit q to ``model`` and draw from it. Pyro's parameter store and torch's random state are put back after."""
-        name = type(self).__name__
         log_joint, batches = rows_and_density(model, data, batch_size=self.batch_size, chains=1, seed=seed, device=device)
         for site in log_joint.sites:
             if site.transform is None:
@@ -80,14 +81,18 @@ class Variational:
                     f"site {site.name!r}: its support depends on another site, and independent factors cannot follow it; "
                     "write it as a share of its range (a site on (0, 1) times the bound), or use NUTS"
                 )
+        with steady(log_joint, self.particles) as threads:
+            return self._run(log_joint, batches, seed, threads, progress)
+
+    def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
+        name = type(self).__name__
         clock = Clock(log_joint.device)
-        starts = self.init(log_joint, self.chains, torch.Generator(log_joint.device).manual_seed(seed))
-        begun = log_joint.evaluations
+        starts = self.init(log_joint, self.chains, generator(log_joint.device, seed, Use.MOVES))
         fits = []
         for chain in range(self.chains):
             with (
                 pyro.get_param_store().scope(),
-                seeded(seed * 1000 + chain, log_joint.device),
+                seeded(stream(seed, Use.GUIDE, chain), log_joint.device),
                 factory(log_joint.device, log_joint.dtype),
                 pyro.validation_enabled(False),
             ):
@@ -105,9 +110,9 @@ class Variational:
                     f"interrupted after {done} of {self.steps} steps: draws are from q as it was then", stacklevel=2
                 )
                 break
-        return self._collect(fits, log_joint, seed, begun, short=done < self.steps or len(fits) < self.chains)
+        return self._collect(fits, log_joint, seed, threads, short=done < self.steps or len(fits) < self.chains)
 
-    def _collect(self, fits: list[Restart], log_joint: LogJoint, seed: int, begun: int, short: bool) -> Draws:
+    def _collect(self, fits: list[Restart], log_joint: LogJoint, seed: int, threads: int, short: bool) -> Draws:
         sites = {s.name: torch.stack([f.values[s.name] for f in fits]) for s in log_joint.sites}
         stats = {"log_q": torch.stack([f.log_q for f in fits])}
         if self.batch_size is None:
@@ -130,6 +135,7 @@ class Variational:
             tuning_steps=self.steps,
             tuning_time=sum(f.seconds[0] for f in fits),
             sampling_time=sum(f.seconds[1] for f in fits),
+            threads=threads,
             interrupted=short,
         )
         history = {"elbo": elbo, "energy": entropy - elbo, "entropy": entropy}

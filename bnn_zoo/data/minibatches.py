@@ -14,6 +14,9 @@ from .._scope import seeded
 from ..types import DataError
 from .arrays import choose_device, tensors
 
+KEY = torch.float64
+"""Of the random numbers that order the rows: in float32 many of a large data set's would be equal."""
+
 
 class Minibatches(Protocol):
     """``size`` rows in all, ``batch_size`` in each batch; ``next_rows()`` gives tensors ``[chain, batch, …]``.
@@ -75,7 +78,7 @@ class TensorRows:
     def next_rows(self) -> tuple[Tensor, ...]:
         device = self.rows[0].device
         if self.order.numel() == 0 or self.at + self.batch_size > self.size:
-            keys = torch.rand(self.chains, self.size, generator=self.generator, device=self.generator.device)
+            keys = torch.rand(self.chains, self.size, generator=self.generator, device=self.generator.device, dtype=KEY)
             self.order, self.at = keys.argsort(1).to(device), 0
         index = self.order[:, self.at : self.at + self.batch_size]
         self.at += self.batch_size
