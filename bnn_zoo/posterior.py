@@ -220,9 +220,11 @@ class Posterior:
             )
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """Write ``to_inference_data(**options)`` to a netCDF file; raises FileExistsError before any work if it exists."""
-        if Path(path).exists():
-            raise FileExistsError(f"{path} exists: save under another name, or remove it first")
+        """Write ``to_inference_data(**options)`` to a netCDF file, whole or not at all; returns its path.
+
+        Raises, before any work, FileExistsError if it exists and other OSErrors where it cannot be made.
+        """
+        path = export.target_path(path)
         return export.save(self.to_inference_data(**options), path)
 
     def __repr__(self) -> str:

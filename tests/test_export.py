@@ -131,11 +131,11 @@ def test_save_leaves_other_files_and_no_halves(idata, tmp_path, monkeypatch):
         export.save(idata, path)
     assert path.read_text() == "precious"
 
-    def interrupted(tree, target, **_):
-        target.write_text("half")
+    def interrupted(dataset, store, **_):
+        assert len(list(tmp_path.iterdir())) == 2  # under another name until it is complete
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(xr.DataTree, "to_netcdf", interrupted)
+    monkeypatch.setattr(xr.Dataset, "dump_to_store", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export.save(idata, tmp_path / "other.nc")
     assert [p.name for p in tmp_path.iterdir()] == ["run.nc"]

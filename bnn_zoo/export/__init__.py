@@ -1,6 +1,7 @@
 """From arrays to ArviZ: containers, files, leave-one-out comparison. The only room besides plots that imports ArviZ."""
 
-from .container import arviz_major, group, groups, load, save, to_inference_data, weight_dims
+from .container import arviz_major, group, groups, to_inference_data, weight_dims
+from .files import load, save, target_path
 from .loo import COMPARE_COLUMNS, compare, loo
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "load",
     "loo",
     "save",
+    "target_path",
     "to_inference_data",
     "weight_dims",
 ]

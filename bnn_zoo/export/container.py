@@ -1,4 +1,4 @@
-"""Arrays in, ArviZ out: the container, its names and dimensions, netCDF.
+"""Arrays in, ArviZ out: the container, its names and dimensions.
 
 ArviZ 0.x (the last for Python 3.11) keeps groups in ``arviz.InferenceData``, 1.x in ``xarray.DataTree``, and they name
 some statistics differently. Every such difference lives here (``arviz_major``, ``wrap``), in ``compare`` of loo.py, and
@@ -8,14 +8,15 @@ https://python.arviz.org/en/stable/schema/schema.html. ArviZ takes seconds to im
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -101,36 +102,6 @@ def group(obj: Any, name: str) -> xr.Dataset:
     if name not in groups(obj):
         raise KeyError(f"expected a group {name!r}, got {groups(obj)}; make it when exporting")
     return obj[name].to_dataset() if isinstance(obj, xr.DataTree) else obj[name]
-
-
-def save(obj: Any, path: str | os.PathLike[str]) -> Path:
-    """Write all groups to one netCDF file, uncompressed (weights are noise: compression costs 20 times, gains 10 %).
-
-    The file appears under its name only when it is complete. Returns the path. Raises FileExistsError if it exists.
-    """
-    path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"{path} exists; save under another name, or remove it first: Path({str(path)!r}).unlink()")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    tree = xr.DataTree.from_dict({name: group(obj, name) for name in groups(obj)})
-    tree.attrs.update(obj.attrs)
-    try:
-        tree.to_netcdf(unfinished, engine="h5netcdf")
-        unfinished.rename(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
-
-
-def load(path: str | os.PathLike[str]) -> Any:
-    """Read a netCDF file of any ArviZ version, all of it into memory, so that the file is closed afterwards."""
-    found = xr.open_groups(path, engine="h5netcdf")
-    datasets = {}
-    for name, dataset in found.items():
-        with dataset:
-            datasets[name.strip("/")] = dataset.load()
-    root = datasets.pop("", xr.Dataset())
-    return wrap(datasets, root.attrs)
 
 
 def _dataset(
@@ -252,5 +223,11 @@ def arviz_quietly() -> Any:
     """ArviZ, imported without the announcement of 1.0 that 0.23 makes once a day."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing", FutureWarning)
-        import arviz
-    return arviz
+        try:
+            return importlib.import_module("arviz")
+        except OSError:  # it notes the day in the user's folder, which cannot be written to: a temporary one will do
+            import platformdirs
+
+            with tempfile.TemporaryDirectory() as folder:
+                with patch.object(platformdirs, "user_cache_dir", lambda *_, **__: folder):
+                    return importlib.import_module("arviz")
