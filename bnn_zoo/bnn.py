@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
 import torch
+from pyro.distributions import Distribution
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
-from torch.func import functional_call
+from torch.distributions import constraints
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._scope import factory
+from .nets import _functional as functional
 from .types import DataError, Likelihood, ModelError, Prior
 
 
@@ -23,12 +26,17 @@ class BNN:
     With ``size`` larger than ``len(x)`` the rows are a minibatch and Pyro scales their log likelihood by size/len(x).
     So ``pyro.infer.MCMC``, ``SVI``, autoguides, ``Predictive`` and every ``poutine`` handler work on it directly.
 
-    The net itself is never changed: weights enter by ``torch.func.functional_call``. Parameters with
-    ``requires_grad=False`` are not random: they stay at the net's values. The model runs on x's device, in x's
-    dtype where that is floating; a prior such as ``Normal(0., 1.)`` follows without being told.
+    The net itself is never changed: weights enter by ``torch.func.functional_call``, and whatever the forward pass leaves
+    behind on the net is put back. A parameter that the net holds twice (tied weights, a layer used twice) is one site,
+    under its first name. Parameters with ``requires_grad=False`` are not random: they stay at the net's values, as
+    buffers do. The model runs on x's device, in x's dtype where that is floating; a prior such as ``Normal(0., 1.)``
+    follows without being told.
 
-    Raises ModelError for a net with BatchNorm (its output for one row depends on the other rows, so there is no
-    likelihood of a row) or without parameters; DataError, when called, for rows that do not fit.
+    Raises ModelError for a net with BatchNorm in training mode (its output for one row depends on the other rows, so there
+    is no likelihood of a row; with fixed statistics, after ``net.eval()``, it is a layer like others), without parameters,
+    or that is no function of its parameters (TorchScript, ``torch.compile``, lazy layers). When first called with rows of
+    one shape it runs the net once more, and raises ModelError if the forward pass writes to the net's own parameters and
+    buffers, or reaches a parameter past its registered attribute; DataError for rows that do not fit.
     """
 
     def __init__(self, net: nn.Module, prior: Prior, likelihood: Likelihood) -> None:
@@ -37,47 +45,49 @@ class BNN:
         for role, part, example in (("prior", prior, "Normal(1.0)"), ("likelihood", likelihood, "Gaussian()")):
             if not callable(part) or isinstance(part, type):
                 raise TypeError(f"BNN needs an instance as its {role}, such as {example}; got {part!r}")
-        for name, module in net.named_modules():
-            if isinstance(module, _BatchNorm):
-                raise ModelError(
-                    f"layer {name!r} is {type(module).__name__}: with it a row's output depends on the other rows, and "
-                    "the posterior is not defined; use nn.GroupNorm or nn.LayerNorm instead"
-                )
-        if not any(p.requires_grad for p in net.parameters()):
-            raise ModelError("the net has no parameter with requires_grad=True: there is nothing to infer")
+        functional.check_net(net)
         self.net, self.prior, self.likelihood = net, prior, likelihood
+        self._probed: dict[Any, frozenset[str]] = {}  # counters among the buffers, by the kind of rows and mode of the net
 
     def __call__(self, x: Tensor, y: Tensor | None = None, *, size: int | None = None) -> Tensor:
         self._check_rows(x, y, size)
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
         with factory(x.device, dtype):
-            f = self._output(self._weights(x.device, dtype), x)
-            if f.shape[0] != len(x):
-                raise DataError(f"the net must give one row of output a row of x: x has {len(x)}, got {tuple(f.shape)}")
-            law = self.likelihood(f)
+            fixed = self._fixed(x, dtype)
+            f = self._output(fixed | self._weights(x.device, dtype), x)
+            law = self._law(f, len(x))
             with pyro.plate("data", size or len(x), subsample=x):
                 return pyro.sample("y", law, obs=self._targets(law, y, dtype))
 
-    def _output(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        try:
-            return functional_call(self.net, weights, (x,))
-        except RuntimeError as error:
-            if x.is_floating_point():
-                raise
-            raise DataError(f"x is {x.dtype}, and the net does not take that ({error}): write x.float()") from error
+    def _output(self, values: dict[str, Tensor], x: Tensor) -> Tensor:
+        """``net(x)`` where ``values`` are those of buffers by slot and of parameters by first name."""
+        return functional.check_output(functional.call(self.net, self._by_slot(values), x), x)
+
+    def _by_slot(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The value of each slot; a parameter in several slots is known by its first name."""
+        first = {id(p): name for name, p in self.net.named_parameters()}
+        return {slot: values[first.get(id(t), slot)] for slot, t in functional.slots(self.net).items()}
+
+    def _fixed(self, x: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Buffers and fixed parameters in x's place and dtype; the first time, a run of the net that shows what it is."""
+        for name, module in self.net.named_modules():
+            if isinstance(module, _BatchNorm):
+                functional.check_batchnorm(name, module)
+        values = {name: _cast(t.detach(), x.device, dtype) for name, t in functional.slots(self.net).items()}
+        key = (*(m.training for m in self.net.modules()), x.shape[1:], x.dtype, x.device)
+        if key not in self._probed and type(x) is Tensor and x.device.type != "meta":  # a fake tensor has no values
+            with _explained(x):
+                self._probed[key] = functional.probe(self.net, values, x)
+        counters = self._probed.get(key, frozenset())
+        return {name: value.clone() if name in counters else value for name, value in values.items()}
 
     def _weights(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-        """One sample statement per random parameter; fixed parameters and buffers as they are, in place and dtype."""
-        values = {
-            name: t.detach().to(device, dtype if t.is_floating_point() else t.dtype)
-            for name, t in (*self.net.named_buffers(), *self.net.named_parameters())
-            if not t.requires_grad
-        }
+        """One sample statement per random parameter."""
+        values = {}
         for name, parameter in self.net.named_parameters():
             if parameter.requires_grad:
                 law = self.prior(name, parameter.shape)
-                if not isinstance(law, Distribution):
-                    raise ModelError(f"site {name!r}: the prior must give a distribution, got {type(law).__name__}")
+                _check_pyro(f"site {name!r}: the prior", law)
                 if (law.batch_shape, law.event_shape) != ((), parameter.shape):
                     raise ModelError(
                         f"site {name!r}: the prior gives batch shape {tuple(law.batch_shape)} and event shape "
@@ -86,6 +96,19 @@ class BNN:
                     )
                 values[name] = pyro.sample(name, law).to(device, dtype)
         return values
+
+    def _law(self, f: Tensor, rows: int) -> Any:
+        """The law of y, one event a row of x."""
+        law = self.likelihood(f)
+        _check_pyro("the likelihood", law)
+        if law.batch_shape != (rows,):
+            more = len(law.batch_shape) - 1
+            remedy = f".to_event({more})" if more > 0 and law.batch_shape[0] == rows else ".expand(f.shape[:1])"
+            raise ModelError(
+                f"the likelihood must give one law a row, batch shape ({rows},), got batch shape {tuple(law.batch_shape)} "
+                f"and event shape {tuple(law.event_shape)}: end it with {remedy}"
+            )
+        return law
 
     @staticmethod
     def _targets(law: Any, y: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -123,3 +146,30 @@ class BNN:
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
         return f"BNN({type(self.net).__name__} with {count:,} weights, {self.prior}, {self.likelihood})"
+
+
+def _cast(t: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Real and complex numbers in the precision of the computation, integers as they are."""
+    kind = dtype if t.is_floating_point() else dtype.to_complex() if t.is_complex() else t.dtype
+    return t.to(device, kind)
+
+
+@contextmanager
+def _explained(x: Tensor) -> Iterator[None]:
+    """What the net says about x, with the remedy."""
+    try:
+        yield
+    except (RuntimeError, TypeError, IndexError) as error:
+        if not x.is_floating_point():
+            raise DataError(f"x is {x.dtype}, and the net does not take that ({error}): write x.float()") from error
+        raise DataError(f"the net fails on rows of shape {tuple(x.shape[1:])}, {x.dtype}: {error}") from error
+
+
+def _check_pyro(what: str, law: Any) -> None:
+    if isinstance(law, torch.distributions.Distribution) and not isinstance(law, Distribution):
+        name = type(law).__name__
+        raise ModelError(
+            f"{what} must give a distribution of Pyro, got torch.distributions.{name}: write pyro.distributions.{name}"
+        )
+    if not isinstance(law, Distribution):
+        raise ModelError(f"{what} must give a distribution, got {type(law).__name__}: for example pyro.distributions.Normal")

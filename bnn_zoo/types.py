@@ -2,7 +2,7 @@
 
 =============  ==============================================================================================
 Model          any Pyro callable; ``model(*args, **kwargs)`` runs ``pyro.sample`` statements. A ``BNN`` is one.
-Net            any ``torch.nn.Module`` without BatchNorm; a pure function of (weights, x).
+Net            any ``torch.nn.Module``; a pure function of (weights, x). BatchNorm only in eval mode.
 Prior          ``(name, shape) -> Distribution``, called inside the model, so it may itself ``pyro.sample``.
 Likelihood     ``(f) -> Distribution`` of y given the network output f, one row of y per row of f.
 LogJoint       a Model with its data as a batched function of a flat unconstrained vector, with its gradient.

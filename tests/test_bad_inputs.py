@@ -208,8 +208,8 @@ TABLE = {
     "x alone": (fit(X), (DataError, ModelError), r"\by\b.* (observed|missing|data)"),
     "features of another number": (
         fit(X[:, :2], Y),
-        ModelError,
-        r"the model fails on these data, at or after site '2\.bias': .*\(8x2 and 3x4\)",
+        DataError,
+        r"the net fails on rows of shape \(2,\), torch\.float32: .*\(8x2 and 3x4\)",
     ),
     "missing argument": (fit(), ModelError, r"the model fails on these data, at or after the start .* argument: 'x'"),
     "data set for NUTS": (
@@ -257,7 +257,7 @@ TABLE = {
     "BatchNorm in a BNN": (
         lambda: bnn(module=nn.Sequential(net(4), nn.BatchNorm1d(4))),
         ModelError,
-        r"layer '1' is BatchNorm1d: .* use nn\.GroupNorm or nn\.LayerNorm instead",
+        r"layer '1' is BatchNorm1d .* use nn\.GroupNorm or nn\.LayerNorm instead, .* net\.eval\(\)",
     ),
     "BatchNorm in a raw model": (
         fit(X, Y, model=with_batchnorm),
