@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
+import pandas as pd
 import torch
 import typer
 
 from . import __version__, comparison, likelihoods, nets, priors
-from .data import EMBEDDED, choose_device, table
+from .data import EMBEDDED, Table, choose_device, table
+from .types import Backend, DataError
 
 app = typer.Typer(
     help="Bayesian neural networks on Pyro: any network, any backend, ArviZ out.",
@@ -29,11 +33,18 @@ def main() -> None:
 def compare(
     data: Annotated[str, typer.Option(help=f"{', '.join(EMBEDDED)}, or an .npz with X and y, or a .csv")] = "diabetes",
     target: Annotated[str | None, typer.Option(help="the target's column in a .csv")] = None,
+    task: Annotated[str | None, typer.Option(help="regression or classification, where the target does not say it")] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(help="what means missing in a .csv, such as '?'; such rows are left out; repeatable")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="a column of a .csv to leave out; repeatable")] = None,
+    separator: Annotated[str | None, typer.Option(help="what parts the fields of a .csv; by default found")] = None,
+    decimal: Annotated[str | None, typer.Option(help="'.' or ',' in the numbers of a .csv; by default found")] = None,
     split: Annotated[int, typer.Option(help="which train_<k>/test_<k> of an .npz that has them")] = 0,
     backends: Annotated[str, typer.Option(help="comma-separated")] = ",".join(comparison.BACKENDS),
     chains: Annotated[int, typer.Option(min=1)] = 4,
     draws: Annotated[int, typer.Option(min=25, help="kept draws of each chain")] = 300,
-    seed: Annotated[int, typer.Option(help="of the split and of every backend")] = 0,
+    seed: Annotated[int, typer.Option(help="of the split and of every backend; 0 … 2**63 − 1")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; by default cpu")] = None,
     out: Annotated[Path, typer.Option(help="folder to make for the table, pictures and .nc files")] = Path(
         "bnn-zoo-compare"
@@ -42,26 +53,56 @@ def compare(
 ) -> None:
     """Sample one Bayesian neural network with several backends and compare them.
 
-    One hidden layer of 50 tanh units, weights N(0, 1/fan-in), on a train/test split of real data. Prints one table and
-    writes <backend>.nc (ArviZ InferenceData), the table as Markdown and CSV, and pictures into OUT.
+    One hidden layer of 50 tanh units, weights N(0, 1/fan-in), on a train/test split of real data. Says how the file was
+    read, prints one table and writes <backend>.nc (ArviZ InferenceData), the table as Markdown and CSV, and pictures into
+    OUT. Ctrl-C stops it; what is written stays.
     """
     names = [name.strip() for name in backends.split(",") if name.strip()]
     unknown = [name for name in names if name not in comparison.BACKENDS]
     if unknown or not names:
         _stop(f"unknown backends {', '.join(unknown) or '(none given)'}: choose from {', '.join(comparison.BACKENDS)}")
-    if out.exists():
-        _stop(f"{out} exists: remove it, or choose another folder with --out")
+    if not 0 <= seed < 2**63:
+        _stop(f"expected a seed from 0 to 2**63 − 1, got {seed}")
     try:
-        choose_device(device)
-        task = table(data, target=target, split=split, seed=seed)
-    except (ValueError, RuntimeError) as error:
+        out = out.expanduser()
+        if os.path.lexists(out):
+            _stop(f"{out} exists: remove it, or choose another folder with --out")
+        _check_device(device)
+        words: dict[str, Any] = {"missing": missing or (), "drop": drop or (), "decimal": decimal}
+        between = separator.replace("\\t", "\t") if separator else separator
+        made = table(data, target=target, task=task, separator=between, split=split, seed=seed, **words)  # type: ignore[arg-type]
+    except (ValueError, RuntimeError, OSError) as error:
         _stop(str(error))
-    settings = {name: comparison.BACKENDS[name](chains, draws, len(task.x)) for name in names}
-    warnings.showwarning = _say_warning
-    frame = comparison.run(task, settings, out, seed=seed, device=device, progress=progress, say=typer.echo)
+    settings = {name: comparison.BACKENDS[name](chains, draws, len(made.x)) for name in names}
+    frame = _run(made, settings, out, seed=seed, device=device, progress=progress)
     typer.echo("\n" + comparison.markdown(frame))
-    typer.echo(_legend(task.classes, task.target))
-    typer.echo(f"\nWritten to {out}/: " + ", ".join(sorted(path.name for path in out.iterdir())))
+    typer.echo(_legend(made.classes, made.target))
+    typer.echo(f"\nWritten to {out}/: " + _contents(out))
+
+
+def _check_device(device: str | None) -> None:
+    chosen = choose_device(device)
+    if chosen is not None and chosen.type not in ("cpu", "cuda"):
+        raise DataError(f"expected device cpu or cuda, got {device!r}")
+
+
+def _run(made: Table, settings: Mapping[str, Backend], out: Path, **options: Any) -> pd.DataFrame:
+    """The comparison; what ends it early is said in one line. Exit codes: 1 no backend finished, 2 files, 130 Ctrl-C."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            return comparison.run(made, settings, out, say=typer.echo, **options)
+    except KeyboardInterrupt as error:
+        kept = f"kept in {out}/: {_contents(out)}" if out.exists() else "nothing was done yet, so nothing is kept"
+        _stop(f"stopped by Ctrl-C{f': {error}' if str(error) else ''}; {kept}", 130)
+    except comparison.NothingFinished as error:
+        _stop(str(error), 1)
+    except OSError as error:
+        _stop(f"cannot write to {out}: {error.strerror or error}")
+
+
+def _contents(out: Path) -> str:
+    return ", ".join(sorted(path.name for path in out.iterdir()))
 
 
 def _legend(classes: tuple[str, ...], target: str) -> str:
@@ -100,6 +141,6 @@ def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
     typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)
 
 
-def _stop(message: str) -> None:
+def _stop(message: str, code: int = 2) -> NoReturn:
     typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(code)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,10 @@ def network(table: Table) -> BNN:
     return BNN(MLP(table.x.shape[1], outputs, hidden=(HIDDEN,)), Normal(fan_in), likelihood)
 
 
+class NothingFinished(RuntimeError):
+    """Every backend of a comparison failed."""
+
+
 @dataclass
 class Outcome:
     """What one backend gave: its posterior, its predictions of the test rows, and its line of the table."""
@@ -109,27 +116,75 @@ def run(
 ) -> pd.DataFrame:
     """Fit ``network(table)`` with every backend; write ``<backend>.nc``, table.md, table.csv and pictures into ``out``.
 
-    Each backend's files are written as soon as it is done, so an interruption loses at most the one under way. A backend
-    that fails is reported and left out. Raises FileExistsError if ``out`` exists.
+    Each backend's files are written as soon as it is done. A backend that fails is reported and left out. Ctrl-C stops the
+    run: the backend under way is left out, what is written stays, and KeyboardInterrupt is raised. Where nothing was
+    written, ``out`` is removed again. Raises FileExistsError if ``out`` exists, another OSError if it cannot be made or
+    written, NothingFinished if every backend failed.
     """
-    out.mkdir(parents=True)
     model, outcomes = network(table), dict[str, Outcome]()
-    say(f"{table.name}: {len(table.x)} training and {len(table.x_test)} test rows, {table.x.shape[1]} features; {model}")
-    for name, backend in backends.items():
+    with _folder(out), _interrupts() as interrupted:
+        say(f"{table.name}: {len(table.x)} training and {len(table.x_test)} test rows, {table.x.shape[1]} features; {model}")
+        for note in table.notes:
+            say(f"  {note}")
+        for name, backend in backends.items():
+            try:
+                posterior = fit(model, (table.x, table.y), backend, seed=seed, device=device, progress=progress)
+                if interrupted():  # backends return the draws made so far, as if they were done
+                    raise KeyboardInterrupt(f"{name} was cut short and is left out")
+                prediction = posterior.predict(table.x_test)
+                outcome = Outcome(posterior, prediction, score(table, posterior, prediction))
+                coords = {"0.weight_in": list(table.features)}
+                posterior.save(out / f"{name}.nc", test=(table.x_test, table.y_test), coords=coords)
+            except (FloatingPointError, RuntimeError, ValueError) as error:
+                if interrupted():
+                    raise KeyboardInterrupt(f"{name} was cut short and is left out") from error
+                say(f"{name} failed and is left out: {error}")
+                continue
+            outcomes[name] = outcome
+            frame = _write_table(outcomes, out)
+        if not outcomes:
+            raise NothingFinished("no backend finished: see the messages above")
         try:
-            posterior = fit(model, (table.x, table.y), backend, seed=seed, device=device, progress=progress)
+            pictures(table, outcomes, out)
         except (FloatingPointError, RuntimeError, ValueError) as error:
-            say(f"{name} failed and is left out: {error}")
-            continue
-        prediction = posterior.predict(table.x_test)
-        outcomes[name] = Outcome(posterior, prediction, score(table, posterior, prediction))
-        coords = {"0.weight_in": list(table.features)}
-        posterior.save(out / f"{name}.nc", test=(table.x_test, table.y_test), coords=coords)
-        _write_table(outcomes, out)
-    if not outcomes:
-        raise RuntimeError("no backend finished: see the messages above")
-    pictures(table, outcomes, out)
-    return _write_table(outcomes, out)
+            say(f"the remaining pictures are left out: {error}")
+    return frame
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """A new folder, removed again where what follows fails and leaves nothing in it."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True)
+        yield
+    except BaseException:
+        for folder in made:
+            try:
+                folder.rmdir()
+            except OSError:  # it holds results, or never came to be
+                continue
+        raise
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed inside; it does what it did before besides."""
+    seen: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield lambda: bool(seen)  # ignored, or in a thread, where signals do not come
+        return
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _write_table(outcomes: Mapping[str, Outcome], out: Path) -> pd.DataFrame:
@@ -164,7 +219,7 @@ def _cell(column: str, value: float) -> str:
 
 def pictures(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> None:
     """The pictures people look at first, as PNG files in ``out``."""
-    y, unit = table.y_test.numpy() * table.y_scale + table.y_mean, table.target
+    y, unit = table.y_test.double().numpy() * table.y_scale + table.y_mean, table.target.replace("$", r"\$")
     if table.classes:
         ax = plots.reliability({name: o.prediction.mean for name, o in outcomes.items()}, table.y_test)
     else:
