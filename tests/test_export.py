@@ -267,6 +267,31 @@ def test_compare_wants_the_same_rows(idata):
         export.compare({"all": idata, "ten": export.to_inference_data(fewer, dims=DIMS)})
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compare_wants_the_same_target(idata, dtype):
+    """As many rows of another y, of y in another unit or order, are refused; y of another precision or without y is not."""
+    for change in (lambda y: 10 * y, lambda y: y[::-1], lambda y: np.where(np.arange(N) == 3, y + 0.01, y)):
+        groups = make_groups()
+        groups["observed_data"]["y"] = change(groups["observed_data"]["y"]).astype(dtype)
+        with pytest.raises(
+            ValueError, match=r"same y in the same order and unit, got other values in \d+ of 40 rows of 'b'"
+        ):
+            export.compare({"a": idata, "b": export.to_inference_data(groups, dims=DIMS)})
+    groups = make_groups()
+    groups["observed_data"]["y"] = groups["observed_data"]["y"].astype(dtype)
+    groups["constant_data"]["x"] = groups["constant_data"]["x"][:, :1]  # other inputs are what people compare
+    same = export.to_inference_data(groups, dims={**DIMS, "x": ["obs", "one"]})
+    silent = export.to_inference_data({"log_likelihood": groups["log_likelihood"]}, dims=DIMS)
+    assert len(export.compare({"a": idata, "b": same, "c": silent})) == 3
+
+
+def test_compare_says_what_it_takes(idata):
+    with pytest.raises(TypeError, match=r"InferenceData of 'b', got dict: .*to_inference_data\(\)"):
+        export.compare({"a": idata, "b": {"log_likelihood": 1}})
+    with pytest.raises(ValueError, match="at least one model"):
+        export.compare({})
+
+
 def test_a_single_chain_works(tmp_path):
     """Variational posteriors are one chain; R-hat is then undefined by design."""
     svi = make(chains=1)

@@ -1,4 +1,4 @@
-"""Metrics against numbers worked by hand, closed forms and the libraries that they call."""
+"""Metrics against numbers worked by hand, closed forms, and scikit-learn where it has the same."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics
 import torch
 from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.stats import energy_distance, norm
 
 from bnn_zoo import metrics
 
@@ -60,6 +60,17 @@ def test_crps_of_a_gaussian():
     assert metrics.crps(draws[..., None], y[:, None]) == pytest.approx(closed.mean(), rel=1e-4)
 
 
+def test_crps_is_the_mean_over_pairs_of_draws(rng):
+    """E|X - y| - E|X - X'|/2 over all S^2 pairs, far from zero too, where the sum over sorted draws could cancel."""
+    for shift in (0.0, 1e6):
+        draws, y = rng.normal(size=(2, 20, 7)) + shift, rng.normal(size=7) + shift
+        flat = draws.reshape(40, 7)
+        pairs = np.abs(flat - y).mean(0) - np.abs(flat[:, None] - flat[None]).mean((0, 1)) / 2
+        assert metrics.crps(draws, y) == pytest.approx(pairs.mean(), rel=1e-9)
+    energy = [energy_distance(flat[:, i] - shift, [y[i] - shift]) ** 2 / 2 for i in range(7)]  # SciPy's, of a point mass
+    assert metrics.crps(draws, y) == pytest.approx(np.mean(energy), rel=1e-6)
+
+
 def test_coverage_by_hand():
     draws = np.tile(np.arange(101.0)[:, None], 4)  # the central 90 % interval is [5, 95]
     assert metrics.coverage(draws, [4.9, 5.0, 95.0, 50.0], prob=0.9) == 0.75
@@ -102,14 +113,18 @@ def test_ece_by_hand():
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 5.0, 2000.0])
-def test_ece_is_the_gap_of_the_reliability_curve(sharpness, rng):
+def test_ece_is_its_definition(sharpness, rng):
     """Also where the confidence is exactly 1, as of a saturated softmax, or exactly on an edge."""
     probs = torch.tensor(sharpness * rng.normal(size=(500, 4))).softmax(-1).numpy()
     probs[:4] = [[0.2, 0.8, 0, 0], [0.4, 0.6, 0, 0], [1, 0, 0, 0], [0.25] * 4]
     y = rng.integers(4, size=500)
-    confidence, accuracy, count = metrics.reliability_curve(probs, y)
-    gap = np.nansum(count / 500 * np.abs(confidence - accuracy))
+    confidence, _, count = metrics.reliability_curve(probs, y)
     assert count.sum() == 500 and np.isnan(confidence[count == 0]).all()
+    gap, top, hit = 0.0, probs.max(1), probs.argmax(1) == y
+    for b in range(15):  # the definition, bin by bin; a softmax of float64 lies within 1e-9 of an edge in the first rows
+        inside = (top >= b / 15 - 1e-9) & ((top < (b + 1) / 15 - 1e-9) | (b == 14))
+        assert count[b] == inside.sum()
+        gap += inside.sum() / 500 * abs(hit[inside].mean() - top[inside].mean()) if inside.any() else 0.0
     assert metrics.ece(probs, y) == pytest.approx(gap, rel=1e-5)
 
 

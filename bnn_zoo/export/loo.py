@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..diagnostics import ess_bulk
-from .container import arviz_major, arviz_quietly, group, is_container, wrap
+from .container import arviz_major, arviz_quietly, group, groups, is_container, wrap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,8 +67,18 @@ def compare(models: Mapping[str, Any], *, var_name: str | None = None, method: s
     ``dse``; ``weight``; ``high_k``, the number of rows with an unreliable Pareto k, and ``warning``, whether there are
     any. What ArviZ warned of lies in ``.attrs["warnings"]``. (``se`` is sqrt(n/(n-1)) larger under 1.x.)
 
-    Raises ValueError if the models were scored on different numbers of rows or not pointwise.
+    Raises ValueError if the models were scored on different numbers of rows, on other y (where ``observed_data`` tells) or
+    not pointwise; TypeError for what is neither a container nor a score.
     """
+    if not models:
+        raise ValueError("expected at least one model to compare, got none: write {'name': idata}")
+    for name, model in models.items():
+        if not is_container(model) and getattr(model, "n_data_points", None) is None:
+            kind = type(model).__name__
+            raise TypeError(
+                f"expected InferenceData of {name!r}, got {kind}: a posterior gives it with .to_inference_data()"
+            )
+    _refuse_other_targets({name: m for name, m in models.items() if is_container(m)}, var_name)
     scores = {name: loo(m, var_name) if is_container(m) else m for name, m in models.items()}
     rows = {name: int(score.n_data_points) for name, score in scores.items()}
     if len(set(rows.values())) > 1:
@@ -91,6 +101,26 @@ def compare(models: Mapping[str, Any], *, var_name: str | None = None, method: s
     noise = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
     table.attrs["warnings"] = sorted({str(w.message) for w in caught if not issubclass(w.category, noise)})
     return table
+
+
+def _refuse_other_targets(models: Mapping[str, Any], var_name: str | None) -> None:
+    """Raise ValueError where two containers of as many rows hold other observed values of what is scored."""
+    first: tuple[str, np.ndarray] | None = None
+    for name, model in models.items():
+        observed = group(model, "observed_data") if "observed_data" in groups(model) else {}
+        scored = group(model, "log_likelihood") if "log_likelihood" in groups(model) else {}
+        variable = var_name or next(iter(scored), None)
+        if variable is None or variable not in observed:
+            continue
+        y = np.asarray(observed[variable].values, dtype=np.float64).ravel()
+        if first is None:
+            first = (name, y)
+        elif y.size == first[1].size and not np.allclose(y, first[1], rtol=1e-5, atol=1e-6 * np.nanstd(y), equal_nan=True):
+            rows = int((~np.isclose(y, first[1], rtol=1e-5, atol=1e-6 * np.nanstd(y), equal_nan=True)).sum())
+            raise ValueError(
+                f"expected models of the same {variable} in the same order and unit, got other values in {rows} of {y.size} "
+                f"rows of {name!r} than of {first[0]!r}: fit them to the same rows; densities of other values do not compare"
+            )
 
 
 def _relative_ess(draws: np.ndarray) -> float:

@@ -5,7 +5,7 @@ same. ``y`` is ``[n]``, or ``[n, k]`` with k outputs, which then count as so man
 ``[n, C]``, or ``[n]``, the probability of class 1 of two. Wrong shapes, NaN, labels that are no class, rows of
 probabilities that do not sum to one, and empty input raise ValueError.
 
-scikit-learn, torchmetrics and scoringrules are slow to import (up to 4 s), so each is imported where it is used.
+scikit-learn is slow to import, so it is imported where it is used.
 """
 
 from .classification import accuracy, aurc, brier, ece, nll_probs, reliability_curve, risk_coverage
