@@ -14,15 +14,36 @@ def factory(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with nullcontext() if device.type == torch.get_default_device().type else device:
+        with nullcontext() if device == torch.get_default_device() else device:
             yield
     finally:
         torch.set_default_dtype(before)
 
 
 @contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Torch's global random state is put back after: the CPU's, and that of ``device`` where it is a CUDA device.
+
+    No other device is asked or changed, and CUDA is not initialised for a run on the CPU.
+    """
+    here = torch.get_rng_state()
+    there = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(here)
+        if there is not None:
+            torch.cuda.set_rng_state(there, device)
+
+
+@contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's global random state starts from ``seed`` inside and is put back after."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    """Torch's global random state, of the CPU and of ``device``, starts from ``seed`` inside and is put back after.
+
+    ``torch.manual_seed`` would seed every CUDA device, and leave them so.
+    """
+    with random_state_kept(device):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), device)
         yield

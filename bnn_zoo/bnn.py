@@ -14,6 +14,7 @@ from torch.distributions import constraints
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._scope import factory
+from .laws import moved
 from .nets import _functional as functional
 from .types import DataError, Likelihood, ModelError, Prior
 
@@ -94,7 +95,7 @@ class BNN:
                         f"{tuple(law.event_shape)}, the weight needs event shape {tuple(parameter.shape)} alone: end the "
                         "prior with .expand(shape).to_event(len(shape))"
                     )
-                values[name] = pyro.sample(name, law).to(device, dtype)
+                values[name] = pyro.sample(name, moved(law, device, dtype)).to(device, dtype)
         return values
 
     def _law(self, f: Tensor, rows: int) -> Any:

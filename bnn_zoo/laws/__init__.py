@@ -1,6 +1,8 @@
-"""Probability laws that torch and Pyro lack, with their Kullback-Leibler divergences."""
+"""Probability laws that torch and Pyro lack, with their Kullback-Leibler divergences; and what all laws need."""
 
 from .dropped import Dropped
 from .log_uniform import LogUniform
+from .moved import moved
+from .scale import check_scale
 
-__all__ = ["Dropped", "LogUniform"]
+__all__ = ["Dropped", "LogUniform", "check_scale", "moved"]

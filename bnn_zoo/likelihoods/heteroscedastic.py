@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ class HeteroscedasticGaussian:
     floor: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not self.floor >= 0:
+        if not (self.floor >= 0 and math.isfinite(self.floor)):
             raise ValueError(f"HeteroscedasticGaussian: floor must be at least 0, got {self.floor}")
 
     def __call__(self, f: Tensor) -> Any:

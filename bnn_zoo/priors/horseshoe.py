@@ -22,6 +22,7 @@ class Horseshoe(Law):
     """
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
-        tau = pyro.sample(f"{name}_global_scale", dist.HalfCauchy(resolve(self.scale, name, shape)))
+        law = dist.HalfCauchy(resolve(self.scale, name, shape))
+        tau = pyro.sample(f"{name}_global_scale", law.to_event(len(law.batch_shape)))
         lam = pyro.sample(f"{name}_local_scale", dist.HalfCauchy(1.0).expand(shape).to_event(len(shape)))
         return dist.Normal(0.0, tau * lam).to_event(len(shape))

@@ -1,4 +1,4 @@
-"""What a prior's scale may be: a number, a rule of the weight's shape, or a prior itself."""
+"""What a prior's scale may be: a number, a tensor, a rule of the weight's shape, or a prior itself."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..laws import check_scale, moved
+
 
 @dataclass(frozen=True)
 class Law:
-    """Base of the priors that are one law with a scale. The scale is a number > 0, a rule, or a prior.
+    """Base of the priors that are one law with a scale. The scale is a number > 0, a tensor, a rule, or a prior.
 
-    A rule is any function of the weight's shape, such as ``fan_in``. A prior (or a Pyro distribution) makes the model
-    hierarchical: the weight's scale is sampled at the site ``"<weight>_scale"``, one scale for the whole tensor.
+    A tensor has no dimension or the weight's shape: each weight its own scale. A rule is any function of the weight's shape
+    that returns one of the others, such as ``fan_in``. A prior (or a Pyro distribution) makes the model hierarchical: the
+    weight's scale is sampled at the site ``"<weight>_scale"``, one scale for the whole tensor. Tensors and distributions
+    follow the data's device and dtype.
     """
 
     scale: Any = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.scale, float | int) and not (self.scale > 0 and math.isfinite(self.scale)):
-            raise ValueError(f"{type(self).__name__}: the scale must be a finite number > 0, got {self.scale}")
-        if isinstance(self.scale, type) or not (isinstance(self.scale, Real | Distribution) or callable(self.scale)):
+        if isinstance(self.scale, Real | Tensor):
+            check_scale(self.scale, f"{type(self).__name__}: the scale")
+        elif isinstance(self.scale, type) or not (isinstance(self.scale, Distribution) or callable(self.scale)):
             raise TypeError(
-                f"{type(self).__name__}: the scale must be a number, a rule such as fan_in, or a prior such as "
+                f"{type(self).__name__}: the scale must be a tensor, a number, a rule such as fan_in, or a prior such as "
                 f"HalfCauchy(1.0); got {self.scale!r}"
             )
 
@@ -52,13 +56,35 @@ def fan_in(shape: torch.Size) -> float:
     return math.prod(shape[1:]) ** -0.5
 
 
-def resolve(scale: float | Callable[[torch.Size], float] | Law | Distribution, name: str, shape: torch.Size) -> Any:
-    """The scale of weight ``name`` as a number, or as a 0-dim tensor sampled at ``"<name>_scale"``."""
-    if isinstance(scale, Law):
-        return pyro.sample(f"{name}_scale", scale(f"{name}_scale", torch.Size()))
-    if isinstance(scale, Distribution):
-        return pyro.sample(f"{name}_scale", scale)
-    value = scale(shape) if callable(scale) else scale
-    if not isinstance(value, Real | Tensor):
+def resolve(scale: float | Callable[[torch.Size], Any] | Law | Distribution | Tensor, name: str, shape: torch.Size) -> Any:
+    """The scale of weight ``name`` as a number or a tensor; from a prior it is sampled at ``"<name>_scale"``.
+
+    Tensors and laws go to torch's default device and dtype, which inside a model are those of the data. Raises ValueError
+    where a tensor does not fit the weight's shape or a rule's numbers are not finite and > 0.
+    """
+    value = scale
+    if callable(scale) and not isinstance(scale, Law | Distribution):
+        value = scale(shape)
+        if isinstance(value, Real | Tensor):
+            check_scale(value, f"the scale that the rule gives {name!r}")
+    site, device, dtype = f"{name}_scale", torch.get_default_device(), torch.get_default_dtype()
+    if isinstance(value, Law):
+        value = value(site, torch.Size())
+    if isinstance(value, Distribution):
+        law = moved(value, device, dtype)
+        value = pyro.sample(site, law.to_event(len(law.batch_shape)))
+    if isinstance(value, Tensor):
+        if not _fits(value.shape, shape):
+            raise ValueError(
+                f"the scale of {name!r} must be one number, or have the weight's shape {tuple(shape)}, got "
+                f"{tuple(value.shape)}"
+            )
+        return value.to(device, dtype)
+    if not isinstance(value, Real):
         raise TypeError(f"the scale rule of {name!r} must return a number, got {type(value).__name__}")
-    return value
+    return float(value)
+
+
+def _fits(scale: torch.Size, shape: torch.Size) -> bool:
+    """Whether ``scale`` broadcasts to ``shape``."""
+    return len(scale) <= len(shape) and all(a in (1, b) for a, b in zip(reversed(scale), reversed(shape), strict=False))
