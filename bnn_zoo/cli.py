@@ -44,7 +44,7 @@ def compare(
     backends: Annotated[str, typer.Option(help="comma-separated")] = ",".join(comparison.BACKENDS),
     chains: Annotated[int, typer.Option(min=1)] = 4,
     draws: Annotated[int, typer.Option(min=25, help="kept draws of each chain")] = 300,
-    seed: Annotated[int, typer.Option(help="of the split and of every backend; 0 … 2**63 − 1")] = 0,
+    seed: Annotated[int, typer.Option(help="of the split and of every backend; 0 … 2**64 − 1")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; by default cpu")] = None,
     out: Annotated[Path, typer.Option(help="folder to make for the table, pictures and .nc files")] = Path(
         "bnn-zoo-compare"
@@ -61,12 +61,12 @@ def compare(
     unknown = [name for name in names if name not in comparison.BACKENDS]
     if unknown or not names:
         _stop(f"unknown backends {', '.join(unknown) or '(none given)'}: choose from {', '.join(comparison.BACKENDS)}")
-    if not 0 <= seed < 2**63:
-        _stop(f"expected a seed from 0 to 2**63 − 1, got {seed}")
+    if not 0 <= seed < 2**64:
+        _stop(f"expected a seed from 0 to 2**64 − 1, got {seed}")
+    out = Path(os.path.expanduser(out))
+    if os.path.lexists(out):
+        _stop(f"{out} exists: remove it, or choose another folder with --out")
     try:
-        out = out.expanduser()
-        if os.path.lexists(out):
-            _stop(f"{out} exists: remove it, or choose another folder with --out")
         _check_device(device)
         words: dict[str, Any] = {"missing": missing or (), "drop": drop or (), "decimal": decimal}
         between = separator.replace("\\t", "\t") if separator else separator
