@@ -107,6 +107,11 @@ BAD = [
     ("flat", lambda: data.standardise(FLAT), "contrast in every channel"),
     ("other channels", lambda: data.standardise(some(), some(channels=3)), "1 channels as in the first set, got 3"),
     ("unknown name", lambda: data.images("mnist", "."), "MNIST, FashionMNIST, KMNIST, CIFAR10, SVHN, got 'mnist'"),
+    ("NaN", lambda: data.Images(X * float("nan"), Y, "ab"), "finite numbers, got NaN or infinite ones"),
+    ("infinite", lambda: data.Images((X + 1) * float("inf"), Y, "ab"), "NaN or infinite ones"),
+    ("no size", lambda: data.image_folder(".", size=0), r"size=\(height, width\) in whole pixels from 1.*got 0"),
+    ("three sizes", lambda: data.image_folder(".", size=(3, 4, 5)), r"got \(3, 4, 5\)"),
+    ("half a pixel", lambda: data.image_folder(".", size=(2.5, 3)), r"got \(2.5, 3\)"),
     ("channels", lambda: data.image_folder(".", channels=4), r"channels=1 \(grey\) or 3 \(colour\), got 4"),
 ]
 
@@ -283,6 +288,44 @@ def test_image_folder_resizes(pictures):
         data.image_folder(root)
     assert data.image_folder(root, size=(3, 5)).x.shape == (4, 3, 3, 5)
     torch.testing.assert_close(data.image_folder(root, size=7).x[3, :, 2, 2], torch.tensor([1.0, 0.0, 0.2]))
+
+
+def test_image_folder_turns_photographs_as_the_camera_noted(pictures):
+    from PIL import Image
+
+    root, _ = pictures
+    shot = np.zeros((6, 4, 3), dtype=np.uint8)  # lies on its side: what is up stands at the left
+    shot[:, 0] = 255
+    noted = Image.Exif()
+    noted[0x0112] = 6  # orientation: turn by 90 degrees clockwise to see it upright
+    Image.fromarray(shot).save(root / "dog" / "2.png", exif=noted)
+    upright = data.image_folder(root).x[3]
+    assert upright.shape == (3, 4, 6) and (upright[:, 0] == 1).all() and (upright[:, 1:] == 0).all()
+
+
+def test_image_folder_refuses_what_it_would_have_to_guess(pictures):
+    from PIL import Image
+
+    root, _ = pictures
+    path = root / "dog" / "2.png"
+    Image.fromarray(np.full((4, 6, 4), 255, dtype=np.uint8)).save(path)  # a channel for transparency that is not used
+    assert (data.image_folder(root).x[3] == 1).all()
+    Image.fromarray(np.full((4, 6, 4), 200, dtype=np.uint8)).save(path)
+    with pytest.raises(DataError, match="transparent in places: put it on a background"):
+        data.image_folder(root)
+    path.unlink()
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(root / "dog" / "2.tiff", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match=r"expected one picture in .*2.tiff, got 2"):
+        data.image_folder(root)
+
+
+def test_paths_below_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    held = data.mnist_like(folder)
+    raw = f"~/{folder.name}/raw/"
+    assert torch.equal(data.mnist_like(f"~/{folder.name}").x, held.x)
+    assert torch.equal(data.idx(raw + TRAIN_IMAGES, raw + "train-labels-idx1-ubyte").y, held.y)
 
 
 def test_image_folder_errors(pictures, tmp_path_factory):

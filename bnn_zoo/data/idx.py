@@ -34,7 +34,7 @@ def idx(
     classes: names of the labels, by default the numbers 0 … max. Raises DataError for files that are missing, damaged
     or not idx, and for other numbers of images and labels.
     """
-    x, y = _read(Path(images), 3, "images"), _read(Path(labels), 1, "labels")
+    x, y = _read(Path(images).expanduser(), 3, "images"), _read(Path(labels).expanduser(), 1, "labels")
     if len(x) != len(y):
         raise DataError(
             f"expected one label for each image, got {len(x)} images in {images} and {len(y)} labels in {labels}"
@@ -56,7 +56,7 @@ def mnist_like(
     FashionMNIST, KMNIST, and notMNIST, of which ``mnist_like("notMNIST", train=False, classes="ABCDEFGHIJ")`` gives the
     letters. Other arguments and errors are those of ``idx``.
     """
-    start = Path(folder) / "raw" / ("train" if train else "t10k")
+    start = Path(folder).expanduser() / "raw" / ("train" if train else "t10k")
     files = [_plain_or_gz(start.with_name(start.name + end)) for end in ("-images-idx3-ubyte", "-labels-idx1-ubyte")]
     return idx(*files, classes=classes, device=device)
 

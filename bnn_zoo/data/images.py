@@ -35,6 +35,8 @@ class Images:
             raise DataError(f"expected one label for each image, got {len(self.x)} images and labels {tuple(self.y.shape)}")
         if self.x.numel() == 0:
             raise DataError(f"expected at least one image, got shape {tuple(self.x.shape)}")
+        if not bool(self.x.sum().isfinite()):  # one pass, no copy: a NaN or an infinity stays in a sum
+            raise DataError("expected images of finite numbers, got NaN or infinite ones: drop or mend them")
         low, high = int(self.y.min()), int(self.y.max())
         if low < 0 or high >= len(self.classes):
             raise DataError(f"expected labels 0 … {len(self.classes) - 1}, got {low} … {high}: name every class in classes")

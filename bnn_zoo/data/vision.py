@@ -70,7 +70,7 @@ def images(
         raise DataError(f"expected one of {', '.join(DATASETS)}, got {name!r}: idx and image_folder read other sets")
     choose_device(device)  # before the files, which take long
     try:
-        pixels, labels, classes = DATASETS[name](Path(root), train, download)
+        pixels, labels, classes = DATASETS[name](Path(root).expanduser(), train, download)
     except ImportError as error:
         raise ImportError(VISION) from error
     except UNREADABLE as error:
@@ -91,11 +91,17 @@ def image_folder(
     """The pictures in ``root/<class>/…``, classes in alphabetical order, as torchvision's ImageFolder finds them.
 
     size: resize every picture to (height, width), or to a square (bilinear, antialiased); without it all must have one
-    size. channels: 3 for colour, 1 for grey. Raises DataError for folders without pictures, other sizes, unreadable
-    files and more than 8 bits, ImportError without torchvision.
+    size. channels: 3 for colour, 1 for grey. Photographs are turned as their camera noted. Raises DataError for folders
+    without pictures, other sizes, unreadable files, more than 8 bits, transparency and several pictures in a file,
+    ImportError without torchvision.
     """
     if channels not in MODES:
         raise DataError(f"expected channels=1 (grey) or 3 (colour), got {channels}")
+    wanted = (size, size) if isinstance(size, int) else size
+    whole = isinstance(wanted, tuple | list) and len(wanted) == 2 and all(type(s) is int and s > 0 for s in wanted)
+    if wanted is not None and not whole:
+        raise DataError(f"expected size=(height, width) in whole pixels from 1, or one number for both, got {size}")
+    root = Path(root).expanduser()
     try:
         from torchvision.datasets import ImageFolder
     except ImportError as error:
@@ -104,7 +110,6 @@ def image_folder(
         found = ImageFolder(root)
     except OSError as error:
         raise DataError(f"expected a folder of pictures for each class in {Path(root).absolute()}: {error}") from error
-    wanted = (size, size) if isinstance(size, int) else size
     pixels = [_picture(path, wanted, MODES[channels]) for path, _ in found.samples]
     for (path, _), picture in zip(found.samples, pixels, strict=True):
         if picture.shape != pixels[0].shape:
@@ -115,13 +120,19 @@ def image_folder(
 
 def _picture(path: str, size: tuple[int, int] | None, mode: str) -> np.ndarray:
     """Bytes ``[channels, height, width]``."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise DataError(f"expected one picture in {path}, got {frames}: write each to a file of its own")
+            clear = "A" in image.getbands() or "transparency" in image.info
+            if clear and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                raise DataError(f"{path} is transparent in places: put it on a background first, or its colours are chance")
             if image.mode[0] in "IF":  # Pillow would clip these at 255 and say nothing
                 raise DataError(f"expected 8 bits a channel in {path}, got Pillow's mode {image.mode!r}: convert it first")
-            picture = image.convert(mode)
+            picture = ImageOps.exif_transpose(image).convert(mode)
     except (OSError, SyntaxError) as error:
         raise DataError(
             f"expected a picture in {path}, got a file that cannot be read ({error}): delete or replace it"
