@@ -13,9 +13,10 @@ from torch import Tensor
 from .._random import Use, generator
 from ..density import LogJoint, from_prior
 from ..types import DataError, Draws, Model
-from ._loop import Clock, Recorder, at_least, describe_run, drive, interrupted, to_cpu
+from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
 from ._processes import how_many, one_thread, spread
 from ._rows import density_of
+from ._settings import at_least, flags, need_memory, start_of, start_rule
 from ._steady import steady
 
 Start = Callable[[LogJoint, int, torch.Generator], Tensor]
@@ -50,6 +51,8 @@ class FullBatch:
 
     def __post_init__(self) -> None:
         at_least(self, chains=1, warmup=0, draws=1, thinning=1, processes=1, row_chunk=1)
+        flags(self, "compile")
+        start_rule(self)
 
     def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> Walk:
         """A run of ``chains`` chains, about to begin: each sampler has its own."""
@@ -71,6 +74,7 @@ class FullBatch:
         """
         log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=self.compile)
         self._need_all_rows(log_joint)
+        need_memory(self, log_joint, self.draws)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, seed, threads, progress)
 
@@ -180,7 +184,7 @@ class Walk:
 
     def __init__(self, settings: FullBatch, log_joint: LogJoint, chains: int, generator: torch.Generator) -> None:
         self.settings, self.log_joint, self.generator = settings, log_joint, generator
-        self.start = settings.init(log_joint, chains, generator)
+        self.start = start_of(settings, log_joint, generator, chains)
         self.kept = Recorder(settings.draws)
         self.tuned = Recorder(max(settings.warmup, 1))
 

@@ -14,7 +14,7 @@ from ..kernels import adaptation
 from ..kernels.adaptation import DualAveraging, reasonable_step_size
 from ..kernels.mass import DiagonalMass, MassMatrix
 from ._chains import FullBatch, Start, Walk
-from ._loop import within
+from ._settings import within
 
 __all__ = ["Hamiltonian", "HamiltonianWalk", "Start"]
 

@@ -109,21 +109,3 @@ def describe_run(backend: Any, *, seed: int, device: torch.device, dtype: torch.
 
 def to_cpu(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in values.items()}
-
-
-def at_least(settings: Any, **bounds: float) -> None:
-    """Raise unless each named setting is at least its bound, and whole where the bound is: ``at_least(self, chains=1)``."""
-    for name, bound in bounds.items():
-        value = getattr(settings, name)
-        if value is not None and isinstance(bound, int) and (isinstance(value, bool) or not isinstance(value, int)):
-            raise TypeError(f"{type(settings).__name__}: {name} must be a whole number, got {value!r}")
-        if value is not None and not value >= bound:
-            raise ValueError(f"{type(settings).__name__}: {name} must be at least {bound}, got {value}")
-
-
-def within(settings: Any, **bounds: tuple[float, float]) -> None:
-    """Raise ValueError unless each named setting lies strictly inside its bounds."""
-    for name, (low, high) in bounds.items():
-        value = getattr(settings, name)
-        if value is not None and not callable(value) and not low < value < high:
-            raise ValueError(f"{type(settings).__name__}: {name} must be between {low} and {high}, got {value}")

@@ -16,8 +16,9 @@ from ..diagnostics import ess_mean
 from ..schedules import as_schedule
 from ..types import Draws, Model, Schedule
 from ._chains import Start
-from ._loop import Clock, Recorder, at_least, describe_run, drive, interrupted, to_cpu, within
+from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
 from ._rows import next_rows, rows_and_density
+from ._settings import at_least, flags, need_memory, same_cycles, schedule_of, scheduled, start_of, start_rule
 from ._steady import steady
 
 TEMPERATURES = ("configurational_temperature", "kinetic_temperature")
@@ -53,9 +54,11 @@ class StochasticGradient:
     def __post_init__(self) -> None:
         name = type(self).__name__
         at_least(self, chains=1, steps=1, warmup=0, thinning=1, batch_size=1)
-        within(self, step_size=(0.0, float("inf")))
-        if not callable(self.temperature) and not self.temperature >= 0:
-            raise ValueError(f"{name}: temperature must be at least 0, got {self.temperature}")
+        flags(self, "compile")
+        start_rule(self)
+        scheduled(self, "step_size")
+        scheduled(self, "temperature", zero=True)
+        same_cycles(self.step_size, self.temperature, name)
         if self.burn_in >= self.steps:
             raise ValueError(f"{name}: warmup={self.warmup} leaves no draw of steps={self.steps}: make more steps")
         if not len(self.kept):
@@ -110,6 +113,7 @@ class StochasticGradient:
         log_joint, batches = rows_and_density(
             model, data, batch_size=self.batch_size, chains=self.chains, seed=seed, device=device, compile=self.compile
         )
+        need_memory(self, log_joint, len(self.kept), "draws (steps after warmup, divided by thinning)")
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, batches, seed, threads, progress)
 
@@ -171,11 +175,11 @@ class StochasticWalk:
 
     def __init__(self, settings: StochasticGradient, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> None:
         self.settings, self.log_joint, self.batches, self.generator = settings, log_joint, batches, generator
-        self.step_size = as_schedule(settings.step_size, settings.steps)
-        self.temperature = as_schedule(settings.temperature, settings.steps)
+        self.step_size = schedule_of(settings, "step_size")
+        self.temperature = schedule_of(settings, "temperature", zero=True)
         self.rows = max((row.size for row in log_joint.rows), default=1)
         self.kernel = settings.kernel(self.rows, warming=True)
-        start = settings.init(log_joint, settings.chains, generator)
+        start = start_of(settings, log_joint, generator)
         self.state = self.kernel.init(start, log_joint)
         wanted = settings.kept
         self.wanted, self.kept = iter(wanted), Recorder(len(wanted))

@@ -17,11 +17,12 @@ from torch import Tensor
 from .._random import Use, generator, stream
 from .._scope import factory, seeded
 from ..density import Elbo, LogJoint, from_prior
-from ..schedules import as_schedule, cosine
+from ..schedules import cosine
 from ..types import Draws, Model, ModelError, Schedule
 from ._chains import Start
-from ._loop import Clock, Recorder, at_least, describe_run, drive, to_cpu, within
+from ._loop import Clock, Recorder, describe_run, drive, to_cpu
 from ._rows import next_rows, rows_and_density
+from ._settings import at_least, flags, need_memory, schedule_of, scheduled, scope_maker, start_of, start_rule
 from ._steady import steady
 
 
@@ -58,7 +59,10 @@ class Variational:
 
     def __post_init__(self) -> None:
         at_least(self, chains=1, steps=1, draws=1, particles=1, batch_size=1)
-        within(self, learning_rate=(0.0, float("inf")))
+        flags(self, "compile")
+        start_rule(self)
+        scheduled(self, "learning_rate")
+        scope_maker(self, "handler")
 
     def family(self, model: Model, init_loc_fn: Callable[[Any], Tensor]) -> Any:
         """The guide, not yet run."""
@@ -81,13 +85,14 @@ class Variational:
                     f"site {site.name!r}: its support depends on another site, and independent factors cannot follow it; "
                     "write it as a share of its range (a site on (0, 1) times the bound), or use NUTS"
                 )
+        need_memory(self, log_joint, self.draws)
         with steady(log_joint, self.particles) as threads:
             return self._run(log_joint, batches, seed, threads, progress)
 
     def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
         name = type(self).__name__
         clock = Clock(log_joint.device)
-        starts = self.init(log_joint, self.chains, generator(log_joint.device, seed, Use.MOVES))
+        starts = start_of(self, log_joint, generator(log_joint.device, seed, Use.MOVES))
         fits = []
         for chain in range(self.chains):
             with (
@@ -154,7 +159,7 @@ class Restart:
             log_joint.model, guide, self.args, self.kwargs, settings.particles, settings.handler, settings.compile
         )
         self.flat = self.elbo.start.requires_grad_()
-        self.rate = as_schedule(settings.learning_rate, settings.steps)
+        self.rate = schedule_of(settings, "learning_rate")
         self.optimiser = torch.optim.Adam([self.flat], fused=True, maximize=True)
         self.elbos: list[float] = []
         self.entropies: list[float] = []

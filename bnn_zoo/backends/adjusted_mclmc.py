@@ -10,7 +10,7 @@ from .. import kernels
 from ..density import LogJoint
 from ..kernels.mass import DiagonalMass
 from ._hamiltonian import Hamiltonian, HamiltonianWalk
-from ._loop import at_least, within
+from ._settings import at_least, within
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from ..density import LogJoint
 from ..kernels.chees import TrajectoryLength, van_der_corput
 from ..kernels.mass import DiagonalMass
 from ._hamiltonian import Hamiltonian, HamiltonianWalk
-from ._loop import at_least
+from ._settings import at_least
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .. import kernels
 from ._hamiltonian import Hamiltonian
-from ._loop import at_least, within
+from ._settings import at_least, share, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,7 @@ class HMC(Hamiltonian):
         super().__post_init__()
         at_least(self, max_leapfrogs=1)
         within(self, trajectory_length=(0.0, float("inf")))
-        if not 0.0 <= self.jitter < 1.0:
-            raise ValueError(f"HMC: jitter must be at least 0 and below 1, got {self.jitter}")
+        share(self, "jitter")
 
     @property
     def kernel(self) -> kernels.HMC:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..density import LogJoint
 from ..types import ModelError
-from ._loop import at_least
 from ._rows import next_rows
+from ._settings import at_least, names
 from ._stochastic import StochasticWalk
 from .map import MAP, Ascent
 
@@ -38,12 +38,13 @@ class Laplace(MAP):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, draws=1)
+        names(self, "sites")
 
     def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
         chosen = [any(fnmatchcase(site.name, pattern) for pattern in self.sites) for site in log_joint.sites]
         if not any(chosen):
-            names = [site.name for site in log_joint.sites]
-            raise ModelError(f"{type(self).__name__}: sites={self.sites} matches none of {names}")
+            known = [site.name for site in log_joint.sites]
+            raise ModelError(f"{type(self).__name__}: sites={self.sites} matches none of {known}")
         flags = [torch.full((site.size,), on) for site, on in zip(log_joint.sites, chosen, strict=True)]
         return Curved(self, log_joint, batches, generator, torch.cat(flags).nonzero()[:, 0].to(log_joint.device))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..guides import MCDropout as Family
 from ..handlers import RowMasks
 from ..types import Model
+from ._settings import names, share
 from ._variational import Variational
 
 
@@ -32,8 +33,8 @@ class MCDropout(Variational):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.rate < 1.0:
-            raise ValueError(f"MCDropout: rate must be at least 0 and below 1, got {self.rate}")
+        share(self, "rate")
+        names(self, "sites")
 
     def family(self, model: Model, init_loc_fn: Callable[[Any], Tensor]) -> Any:
         return Family(model, rate=self.rate, sites=self.sites, init_loc_fn=init_loc_fn)

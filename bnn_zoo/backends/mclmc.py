@@ -16,7 +16,8 @@ from ..kernels.energy_variance import EnergyVariance
 from ..kernels.low_rank import LowRankFisherMass
 from ..kernels.mass import DenseMass, FisherMass, MassMatrix
 from ._chains import FullBatch, Walk
-from ._loop import Recorder, within
+from ._loop import Recorder
+from ._settings import within
 
 WINDOWS = (0.05, 0.12, 0.3, 0.6)
 """Shares of the warm-up at which scales begin to be looked at, and are set from what was seen since the last."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..guides import MeanFieldNormal
 from ..types import Model
+from ._settings import guide_family
 from ._variational import Variational
 
 
@@ -27,6 +28,10 @@ class MeanField(Variational):
     """
 
     guide: Callable[..., Any] = MeanFieldNormal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        guide_family(self, "guide")
 
     def family(self, model: Model, init_loc_fn: Callable[[Any], Tensor]) -> Any:
         return self.guide(model, init_loc_fn=init_loc_fn)

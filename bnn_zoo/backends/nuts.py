@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .. import kernels
 from ._hamiltonian import Hamiltonian
-from ._loop import at_least
+from ._settings import at_least
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import kernels
-from ._loop import within
+from ._settings import flags, within
 from ._stochastic import StochasticGradient
 
 
@@ -29,6 +29,7 @@ class SGHMC(StochasticGradient):
     def __post_init__(self) -> None:
         super().__post_init__()
         within(self, friction=(0.0, 1.0 + 1e-9))
+        flags(self, "scale_adapted")
 
     def kernel(self, rows: int, *, warming: bool) -> kernels.SGHMC:
         return kernels.SGHMC(self.friction, rows, self.scale_adapted, self.scale_adapted and warming)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import kernels
-from ._loop import within
+from ._settings import within
 from ._stochastic import StochasticGradient
 
 

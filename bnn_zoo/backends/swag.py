@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import kernels
 from ..density import LogJoint
 from ..types import Schedule
-from ._loop import at_least
+from ._settings import at_least, share
 from ._stochastic import StochasticGradient, StochasticWalk
 
 
@@ -42,8 +42,7 @@ class SWAG(StochasticGradient):
         at_least(self, draws=1, rank=2)
         if self.temperature != 0.0:
             raise ValueError("SWAG has no temperature: its spread is that of the iterates")
-        if not 0.0 <= self.momentum < 1.0:
-            raise ValueError(f"SWAG: momentum must be at least 0 and below 1, got {self.momentum}")
+        share(self, "momentum")
         if len(self.kept) < 2:
             raise ValueError(f"SWAG needs two snapshots or more, got {len(self.kept)}: thin less, or make more steps")
 

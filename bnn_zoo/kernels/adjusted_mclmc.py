@@ -14,7 +14,7 @@ from torch import Tensor
 from ..types import LogJointFn
 from .hmc import DIVERGENCE, HMCInfo, HMCState, _column, init, uniform
 from .integrators import inline
-from .isokinetic import MCLACHLAN, trajectory, unit
+from .isokinetic import MCLACHLAN, check_splitting, trajectory, unit
 from .metric import Diagonal
 
 
@@ -30,6 +30,9 @@ class AdjustedMCLMC:
     trajectory_length: float = 1.5
     max_steps: int = 256
     coefficients: tuple[float, ...] = MCLACHLAN
+
+    def __post_init__(self) -> None:
+        check_splitting("AdjustedMCLMC", self.coefficients)
 
     init = staticmethod(init)
 

@@ -13,6 +13,7 @@ exponential is also the ratio of densities that a Metropolis step needs.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -25,6 +26,18 @@ MCLACHLAN = (0.1931833275037836, 0.5, 0.6136333449924328, 0.5, 0.193183327503783
 
 Point = tuple[Tensor, Tensor, Tensor, Tensor]
 """``(x [chain, dim], u [chain, dim], log joint [chain], its gradient [chain, dim])``."""
+
+
+def check_splitting(name: str, coefficients: tuple[float, ...]) -> None:
+    """Raise ValueError unless the coefficients are a symmetric splitting B, A, B, …, B of one step of each."""
+    wanted = f"{name}: coefficients must be a tuple of an odd number, symmetric, with sum 1 at odd and at even places"
+    wanted += f", such as kernels.MCLACHLAN or kernels.LEAPFROG; got {coefficients!r}"
+    if not isinstance(coefficients, tuple) or not all(isinstance(c, Real) for c in coefficients):
+        raise ValueError(wanted)
+    sums = sum(coefficients[::2]), sum(coefficients[1::2])
+    ends = zip(coefficients, reversed(coefficients), strict=True)
+    if len(coefficients) % 2 == 0 or max(abs(s - 1.0) for s in sums) > 1e-6 or any(abs(a - b) > 1e-9 for a, b in ends):
+        raise ValueError(wanted)
 
 
 def turn(u: Tensor, g: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..types import LogJointFn
 from .integrators import inline
-from .isokinetic import MCLACHLAN, trajectory, unit
+from .isokinetic import MCLACHLAN, check_splitting, trajectory, unit
 
 
 class MCLMCState(NamedTuple):
@@ -43,6 +43,9 @@ class MCLMC:
     """
 
     coefficients: tuple[float, ...] = MCLACHLAN
+
+    def __post_init__(self) -> None:
+        check_splitting("MCLMC", self.coefficients)
 
     @staticmethod
     def init(position: Tensor, log_joint: LogJointFn, generator: torch.Generator) -> MCLMCState:
