@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import torch
 from pyro.nn import PyroModule
 from torch.utils.data import Dataset
@@ -47,7 +48,19 @@ def fit(
         raise TypeError(f"fit got the network {type(model).__name__} alone: write BNN(net, prior, likelihood)")
     seed = whole_seed(seed)
     rows = data if isinstance(data, Dataset) else tensors(data, device)
-    if isinstance(model, BNN) and not isinstance(rows, Dataset) and len(rows) == 1:
-        raise DataError("a BNN is fitted to (x, y), and y is missing from the data: it would be drawn from the prior")
+    if isinstance(model, BNN) and isinstance(rows, tuple):
+        _check_pair(data, rows)
     draws = backend.run(model, rows, seed=seed, device=device, progress=progress)
     return Posterior(model, rows, draws)
+
+
+def _check_pair(data: Any, rows: tuple[Any, ...]) -> None:
+    """A BNN is fitted to x and y. Raises DataError."""
+    if len(rows) == 1 or (len(rows) == 2 and rows[1] is None):
+        what = "missing from the data" if len(rows) == 1 else "None"
+        raise DataError(f"a BNN is fitted to (x, y), and y is {what}: it would be drawn from the prior")
+    if len(rows) > 2:
+        raise DataError(f"a BNN is fitted to (x, y), got {len(rows)} arguments: put all features into x, targets into y")
+    if len(rows) == 2 and isinstance(data[1], pd.DataFrame) and data[1].shape[1] == 1:
+        column = data[1].columns[0]
+        raise DataError(f"y is a table of one column, and a BNN wants the column itself: write y[{column!r}]")

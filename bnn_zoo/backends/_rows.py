@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from .._random import Use, generator
-from ..data import Minibatches, choose_device, minibatches, tensors
+from ..data import Minibatches, TensorRows, choose_device, collate, exposed, minibatches, size_of, tensors
 from ..density import ChunkedLogJoint, LogJoint
 from ..density.chunked import need_size
 from ..types import DataError, Model, ModelError
+from ._labels import Watched, check_columns, check_rows, need_observed
 
 
 def density_of(
@@ -32,7 +33,9 @@ def density_of(
     Raises DataError (NaN in any row, unequal numbers of rows, a Dataset without ``row_chunk``) and ModelError.
     """
     if row_chunk is None:
-        return LogJoint(model, tensors(data, device), device=device, compile=compile)
+        log_joint = LogJoint(model, tensors(data, device), device=device, compile=compile)
+        need_observed(log_joint)
+        return log_joint
     need_size(model, "chunks of rows", "row_chunk")
     place = choose_device(device)
     rows = tensors(_read(data, row_chunk)) if isinstance(data, Dataset) else tensors(data, place)
@@ -41,20 +44,14 @@ def density_of(
 
 def _read(data: Dataset[Any], block: int) -> tuple[Tensor, ...]:
     """All rows of a Dataset of tuples as tensors on the CPU, in order. Global random state is not touched."""
-    if isinstance(data, IterableDataset):
-        raise DataError("an IterableDataset has no known number of rows: expected a Dataset with __len__ and __getitem__")
-    size: int = len(data)  # type: ignore[arg-type]
-    if size == 0:
-        raise DataError("the data set is empty: expected at least one row")
+    size = size_of(data)
     columns: list[Tensor] = []
     start = 0
-    for batch in DataLoader(data, min(block, size), generator=torch.Generator()):
-        if not isinstance(batch, tuple | list) or not all(isinstance(t, Tensor) for t in batch):
-            raise DataError(
-                f"the data set must give tuples of tensors or numbers such as (image, label), got {type(batch).__name__}: "
-                "add transforms.ToTensor() for images"
-            )
+    for batch in DataLoader(data, min(block, size), generator=torch.Generator(), collate_fn=collate):
         columns = columns or [t.new_empty((size, *t.shape[1:])) for t in batch]
+        if [t.shape[1:] for t in batch] != [c.shape[1:] for c in columns]:
+            shapes = [tuple(t.shape[1:]) for t in batch], [tuple(c.shape[1:]) for c in columns]
+            raise DataError(f"rows of a data set must have one shape throughout, got {shapes[0]} and {shapes[1]}")
         for column, t in zip(columns, batch, strict=True):
             column[start : start + len(t)] = t
         start += len(batch[0])
@@ -76,7 +73,7 @@ def rows_and_density(
     With minibatches the model is called as ``model(*rows, size=N)`` and must scale its plate to N rows.
     """
     if batch_size is None:
-        return LogJoint(model, tensors(data, device), device=device, compile=compile), None
+        return density_of(model, data, device=device, compile=compile), None
     need_size(model, "minibatches", "batch_size")
     place = choose_device(device)
     order = generator(place or "cpu", seed, Use.ROWS)
@@ -89,7 +86,10 @@ def rows_and_density(
             f"minibatches of {batch_size} rows need the likelihood in a plate of all {batches.size} rows, found {seen}: "
             "write pyro.plate('data', size, subsample=x)"
         )
-    return log_joint, batches
+    if isinstance(batches, TensorRows):
+        check_rows(log_joint, batches.rows)
+        return log_joint, batches
+    return log_joint, Watched(batches, check_columns(log_joint, exposed(data)))
 
 
 def next_rows(batches: Minibatches | None) -> tuple[Tensor, ...]:

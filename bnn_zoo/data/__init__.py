@@ -3,7 +3,8 @@
 from .arrays import choose_device, tensors
 from .idx import idx, mnist_like
 from .images import Augmented, Images, standardise
-from .minibatches import Minibatches, minibatches
+from .items import collate, exposed, size_of
+from .minibatches import Minibatches, TensorRows, minibatches
 from .tabular import EMBEDDED, Table, table
 from .vision import DATASETS, image_folder, images
 
@@ -14,12 +15,16 @@ __all__ = [
     "Images",
     "Minibatches",
     "Table",
+    "TensorRows",
     "choose_device",
+    "collate",
+    "exposed",
     "idx",
     "image_folder",
     "images",
     "minibatches",
     "mnist_like",
+    "size_of",
     "standardise",
     "table",
     "tensors",

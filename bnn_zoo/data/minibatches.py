@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from .._scope import seeded
 from ..types import DataError
-from .arrays import choose_device, tensors
+from .arrays import check_finite, choose_device, tensors
+from .items import EXPECTED, collate, exposed, size_of
 
 KEY = torch.float64
 """Of the random numbers that order the rows: in float32 many of a large data set's would be equal."""
@@ -25,8 +26,11 @@ class Minibatches(Protocol):
     reshuffling. Every row is as likely in every batch, so N/n scaling is unbiased.
     """
 
-    size: int
-    batch_size: int
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
 
     def next_rows(self) -> tuple[Tensor, ...]: ...
 
@@ -41,9 +45,12 @@ def minibatches(
 
     Raises DataError where the batch is larger than the data, or the arguments are not rows.
     """
-    if isinstance(data, Dataset):
-        size = len(data)  # type: ignore[arg-type]
+    if isinstance(data, Dataset | DataLoader):
+        size = size_of(data)
         _check_size(size, batch_size)
+        for i, column in enumerate(exposed(data)):
+            if column is not None:
+                check_finite(f"column {i} of the data set", column)
         return DatasetRows(data, size, batch_size, chains, generator, choose_device(device) or torch.device("cpu"))
     rows = tensors(data, device)
     lengths = [len(t) if isinstance(t, Tensor) and t.dim() else None for t in rows]
@@ -54,8 +61,6 @@ def minibatches(
 
 
 def _check_size(size: int, batch_size: int) -> None:
-    if size == 0:
-        raise DataError("the data set is empty: expected at least one row")
     if batch_size > size:
         raise DataError(f"batch_size={batch_size} is larger than the data, {size} rows: use batch_size=None for all rows")
 
@@ -106,7 +111,7 @@ class DatasetRows:
     def _stream(self) -> Iterator[Any]:
         seed = int(torch.randint(2**62, (), generator=self.generator, device=self.generator.device))
         shuffle = torch.Generator().manual_seed(seed)
-        loader = DataLoader(self.data, self.batch_size, shuffle=True, drop_last=True, generator=shuffle)
+        loader = DataLoader(self.data, self.batch_size, shuffle=True, drop_last=True, generator=shuffle, collate_fn=collate)
         while True:
             yield from loader
 
@@ -114,9 +119,7 @@ class DatasetRows:
         seed = int(torch.randint(2**62, (), generator=self.generator, device=self.generator.device))
         with seeded(seed, self.device):  # augmentation draws from torch's global random state
             batches = [next(stream) for stream in self.streams]
-        if not isinstance(batches[0], tuple | list) or not all(isinstance(t, Tensor) for t in batches[0]):
-            raise DataError(
-                f"the data set must give tuples of tensors or numbers such as (image, label), got "
-                f"{type(batches[0]).__name__}: add transforms.ToTensor() for images"
-            )
+        if len({tuple((t.shape, t.dtype) for t in batch) for batch in batches}) > 1:
+            shapes = [[tuple(t.shape) for t in batch] for batch in batches]
+            raise DataError(f"{EXPECTED}, of one shape and dtype throughout, got batches of {shapes[:2]}")
         return tuple(torch.stack(column).to(self.device) for column in zip(*batches, strict=True))
