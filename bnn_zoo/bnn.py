@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,6 +47,9 @@ class BNN:
         for role, part, example in (("prior", prior, "Normal(1.0)"), ("likelihood", likelihood, "Gaussian()")):
             if not callable(part) or isinstance(part, type):
                 raise TypeError(f"BNN needs an instance as its {role}, such as {example}; got {part!r}")
+            if isinstance(part, torch.distributions.Distribution):
+                raise TypeError(f"BNN needs a {role} such as {example}, which makes a distribution; got one, {part!r}")
+        _check_prior(prior)
         functional.check_net(net)
         self.net, self.prior, self.likelihood = net, prior, likelihood
         self._probed: dict[Any, frozenset[str]] = {}  # counters among the buffers, by the kind of rows and mode of the net
@@ -164,6 +168,18 @@ def _explained(x: Tensor) -> Iterator[None]:
         if not x.is_floating_point():
             raise DataError(f"x is {x.dtype}, and the net does not take that ({error}): write x.float()") from error
         raise DataError(f"the net fails on rows of shape {tuple(x.shape[1:])}, {x.dtype}: {error}") from error
+
+
+def _check_prior(prior: Any) -> None:
+    """Raise TypeError unless the prior takes a weight's name and shape: a rule of the shape is a scale and no prior."""
+    taken = inspect.signature(prior)
+    try:
+        taken.bind("0.weight", torch.Size([1, 1]))
+    except TypeError:
+        name = getattr(prior, "__name__", type(prior).__name__)
+        raise TypeError(
+            f"BNN calls prior(name, shape), but {name} takes {taken}: a rule for the scale goes into a prior, Normal({name})"
+        ) from None
 
 
 def _check_pyro(what: str, law: Any) -> None:

@@ -74,7 +74,7 @@ class FullBatch:
         """
         log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=self.compile)
         self._need_all_rows(log_joint)
-        need_memory(self, log_joint, self.draws)
+        need_memory(self, log_joint, self.draws, self.warmup)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, seed, threads, progress)
 

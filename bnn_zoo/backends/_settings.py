@@ -169,13 +169,12 @@ def guide_family(settings: Any, name: str) -> None:
         raise TypeError(f"{wanted}; got {getattr(value, '__name__', value)}, which takes ({', '.join(taken)})")
 
 
-def need_memory(settings: Any, log_joint: LogJoint, draws: int, what: str = "draws") -> None:
+def need_memory(settings: Any, log_joint: LogJoint, draws: int, warmup: int = 0) -> None:
     """Raise ValueError where the draws alone would not fit this machine's memory."""
     there, each = _memory(), settings.chains * log_joint.dim * torch.finfo(log_joint.dtype).bits // 8
-    warmup = getattr(settings, "warmup", None) or 0
-    for name, need in ((what, draws * each), ("warmup", warmup * settings.chains * 32 if what == "draws" else 0)):
+    for name, need in (("draws", draws * each), ("warmup", warmup * settings.chains * 32)):
         if there is not None and need > there:
-            count = draws if name == what else warmup
+            count = draws if name == "draws" else warmup
             raise ValueError(
                 f"{_name(settings)}: {name}={count:,} with chains={settings.chains} and {log_joint.dim:,} numbers a draw "
                 f"needs {need / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f}: fewer draws, or more thinning"

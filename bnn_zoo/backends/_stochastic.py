@@ -88,6 +88,11 @@ class StochasticGradient:
         every = self.thinning or ceil(len(steps) / 1000)
         return steps[every - 1 :: every]
 
+    @property
+    def room(self) -> int:
+        """Draws of a chain that are held at once."""
+        return len(self.kept)
+
     def kernel(self, rows: int, *, warming: bool) -> Any:
         """The transition kernel for a posterior of so many rows, in burn-in and after."""
         raise NotImplementedError
@@ -113,7 +118,7 @@ class StochasticGradient:
         log_joint, batches = rows_and_density(
             model, data, batch_size=self.batch_size, chains=self.chains, seed=seed, device=device, compile=self.compile
         )
-        need_memory(self, log_joint, len(self.kept), "draws (steps after warmup, divided by thinning)")
+        need_memory(self, log_joint, self.room)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, batches, seed, threads, progress)
 

@@ -40,6 +40,10 @@ class Laplace(MAP):
         at_least(self, draws=1)
         names(self, "sites")
 
+    @property
+    def room(self) -> int:
+        return self.draws
+
     def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
         chosen = [any(fnmatchcase(site.name, pattern) for pattern in self.sites) for site in log_joint.sites]
         if not any(chosen):

@@ -37,6 +37,11 @@ class MAP(StochasticGradient):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.optimiser, torch.optim.Optimizer) or not callable(self.optimiser):
+            raise TypeError(
+                f"{type(self).__name__}: optimiser must be a class of torch.optim, such as torch.optim.Adam, or a "
+                f"functools.partial of one; got {self.optimiser!r}"
+            )
         if self.temperature != 0.0 or self.warmup != 0 or self.thinning is not None:
             raise ValueError(f"{type(self).__name__} has no temperature, warmup or thinning: it keeps where it ends")
 
@@ -63,6 +68,10 @@ class DeepEnsemble(MAP):
 
 class Ascent(StochasticWalk):
     """One optimisation under way. Ctrl-C keeps where it has come."""
+
+    def __init__(self, settings: MAP, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> None:
+        kernels.check_coordinatewise(settings.optimiser, type(settings).__name__)
+        super().__init__(settings, log_joint, batches, generator)
 
     def end(self) -> None:
         if not self.kept.count and self.at:

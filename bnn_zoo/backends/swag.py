@@ -52,6 +52,10 @@ class SWAG(StochasticGradient):
         every = self.thinning or ceil(left / 30)
         return range(self.burn_in, self.steps)[every - 1 :: every]
 
+    @property
+    def room(self) -> int:
+        return len(self.kept) + self.draws
+
     def kernel(self, rows: int, *, warming: bool) -> kernels.SGHMC:
         return kernels.SGHMC(1.0 - self.momentum)
 

@@ -12,7 +12,7 @@ from .low_rank import LowRank
 from .mclmc import MCLMC
 from .metric import Dense, Diagonal, Metric
 from .nuts import NUTS
-from .optimise import Optimise
+from .optimise import Optimise, check_coordinatewise
 from .random_walk import RandomWalk
 from .sghmc import SGHMC, SGNHT
 from .sgld import PSGLD, SGLD
@@ -35,4 +35,5 @@ __all__ = [
     "Metric",
     "Optimise",
     "RandomWalk",
+    "check_coordinatewise",
 ]

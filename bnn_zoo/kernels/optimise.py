@@ -13,6 +13,30 @@ from ..types import LogJointFn
 from .langevin import LangevinInfo
 
 
+def check_coordinatewise(make: Callable[..., Any], name: str) -> None:
+    """Raise TypeError unless ``make`` gives an optimiser that moves each coordinate by its own gradients alone.
+
+    Two chains are moved twice, then again with other gradients for the second: the first must not notice.
+    """
+    wanted = (
+        f"{name}: optimiser must work coordinate by coordinate from gradients alone, as torch.optim.Adam and SGD do, "
+        f"since chains share it; {getattr(make, '__name__', make)}"
+    )
+    ends = []
+    for other in (1.0, -3.0):
+        leaf = torch.ones(2, 4, requires_grad=True)
+        try:
+            optimiser = make([leaf], lr=1.0)
+            for i in range(2):
+                leaf.grad = torch.tensor([[1.0, 2.0, -1.0, 0.5], [other, 1.0, other, i]])
+                optimiser.step()
+        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise TypeError(f"{wanted} fails: {error}") from error
+        ends.append(leaf.detach()[0])
+    if not torch.equal(*ends):
+        raise TypeError(f"{wanted} mixes them")
+
+
 class OptimiserState(NamedTuple):
     """Position ``[chain, dim]`` and the optimiser, which moves it in place."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from ._sizes import activation_class, whole
+
 
 class LeNet5(nn.Sequential):
     """Two 5×5 convolutions (6, 16 channels) with 2×2 pooling, then 120-84-classes.
@@ -14,6 +16,8 @@ class LeNet5(nn.Sequential):
     """
 
     def __init__(self, classes: int = 10, channels: int = 1, activation: type[nn.Module] = nn.ReLU) -> None:
+        classes, channels = whole("LeNet5", "classes", classes), whole("LeNet5", "channels", channels)
+        activation = activation_class("LeNet5", activation)
         super().__init__(
             nn.Conv2d(channels, 6, 5, padding=2),
             activation(),

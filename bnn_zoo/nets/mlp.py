@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
 from torch import nn
+
+from ._sizes import activation_class, whole
 
 
 class MLP(nn.Sequential):
@@ -16,11 +18,13 @@ class MLP(nn.Sequential):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: Sequence[int] = (50,), activation: type[nn.Module] = nn.Tanh
+        self, inputs: int, outputs: int, hidden: Iterable[int] = (50,), activation: type[nn.Module] = nn.Tanh
     ) -> None:
-        sizes = [inputs, *hidden, outputs]
-        if min(sizes) < 1:
-            raise ValueError(f"MLP layer sizes must be at least 1, got {sizes}")
+        if isinstance(hidden, str) or not isinstance(hidden, Iterable):
+            raise TypeError(f"MLP: hidden must be the sizes of the hidden layers, such as (50,) or (50, 50), got {hidden!r}")
+        named = [("inputs", inputs), *(("hidden", size) for size in hidden), ("outputs", outputs)]
+        sizes = [whole("MLP", name, size) for name, size in named]
+        activation = activation_class("MLP", activation)
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), activation()]

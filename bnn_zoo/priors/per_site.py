@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 
 from ..types import Prior
 
@@ -20,6 +21,17 @@ class PerSite:
     """
 
     table: Mapping[str, Prior]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.table, Mapping):
+            raise TypeError(
+                f"PerSite needs a mapping from patterns to priors, such as {{'*': Normal(1.0)}}; got {self.table!r}"
+            )
+        for pattern, prior in self.table.items():
+            if not isinstance(pattern, str):
+                raise TypeError(f"PerSite: patterns are texts such as '*.bias', got {pattern!r}")
+            if isinstance(prior, type | Distribution) or not callable(prior):
+                raise TypeError(f"PerSite: {pattern!r} needs a prior such as Normal(1.0), got {prior!r}")
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
         for pattern, prior in self.table.items():
