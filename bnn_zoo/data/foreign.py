@@ -81,7 +81,8 @@ def _table(name: str, frame: Any) -> np.ndarray:
             ".astype('int64')) or leave it out (.select_dtypes('number'))"
         )
     missing = bool(np.asarray(frame.isna()).any())
-    return frame.to_numpy(dtype="float64", na_value=np.nan) if missing else frame.to_numpy()
+    values = frame.to_numpy(dtype="float64", na_value=np.nan) if missing else frame.to_numpy()
+    return values.astype("float64") if values.dtype == object else values  # nullable columns of several dtypes
 
 
 def _array(name: str, a: np.ndarray) -> Tensor:
@@ -111,7 +112,7 @@ def _array(name: str, a: np.ndarray) -> Tensor:
         raise DataError(f"{name} is an array of {a.dtype}: expected float32 or float64; write x.astype('{near}')")
     if a.dtype in (np.uint16, np.uint32, np.uint64):
         a = a.astype(np.int64)
-    return torch.from_numpy(np.array(a, order="C") if not a.flags.writeable else np.ascontiguousarray(a))
+    return torch.from_numpy(np.array(a, order="C") if not a.flags.writeable else np.asarray(a, order="C"))
 
 
 def _refuse_objects(name: str, a: np.ndarray) -> NoReturn:
