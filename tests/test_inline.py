@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import bnn_zoo as bz
 from bnn_zoo import kernels
-from bnn_zoo.density import LogJoint, graph, log_joint, simplify
+from bnn_zoo.density import LogJoint, compiled, log_joint, simplify, ways
 from bnn_zoo.density.layout import RowsLast, rows_last
 from bnn_zoo.density.starts import Adam, from_prior, from_support
 from bnn_zoo.kernels.integrators import inline, leapfrog
@@ -55,7 +55,7 @@ def model(net):
 def plainly(monkeypatch, chains, *args):
     """The log joint as it was without this layout, for so many chains."""
     with monkeypatch.context() as patch:
-        patch.setattr(log_joint, "RowsLast", nullcontext)
+        patch.setattr(ways, "RowsLast", nullcontext)
         patch.setattr(simplify, "rows_last", lambda *_: None)
         joint = LogJoint(*args)
         for n in chains:
@@ -205,7 +205,7 @@ def test_layout_of_a_network(monkeypatch):
 def traced_only(monkeypatch):
     """``torch.compile`` gives back the graph: what is traced is covered, without the compiler's seconds."""
     calls = []
-    monkeypatch.setattr(graph.torch, "compile", lambda f, **_: calls.append(f) or f)
+    monkeypatch.setattr(compiled.torch, "compile", lambda f, **_: calls.append(f) or f)
     return calls
 
 

@@ -66,6 +66,7 @@ class ChunkedLogJoint(LogJoint):
         self.rows = [self._whole(row) for row in self.rows]
 
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
+        self._check(position, rows)
         if rows:
             return super().__call__(position, *rows)
         counted, at = self.evaluations, position.to(self.dtype)
@@ -134,7 +135,7 @@ class ChunkedLogJoint(LogJoint):
     def _look(self, start: int, stop: int) -> dict[str, torch.Size]:
         rows = tuple(t.to(self.device) for t in self._slice(start, stop))
         with self._scope(validate=True), seeded(0, self.device):
-            return {site.name: site.shape for site in look(self.model, rows, self.kwargs)[0]}
+            return {site.name: site.shape for site in look(self.model, rows, self.kwargs).sites}
 
     def _check_sum(self) -> None:
         """The log likelihood of rows, scaled to N, is the mean of that of their halves, and no site depends on rows."""

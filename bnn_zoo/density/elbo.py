@@ -1,10 +1,12 @@
 """The evidence lower bound of a Pyro guide as a traced function of its flat parameters.
 
-    ELBO = E_q[Σ log p(observed | z)] − Σ_latent KL(q(z) ‖ p(z))
+    ELBO = E_q[Σ_model scale · log p(site)] + Σ_guide scale · H[q(site)]
 
-with plate scaling, ``poutine.scale`` and masks counted as Pyro counts them. The KL is analytic where torch knows it (or a
-law registers it with ``torch.distributions.kl``), and ``log q − log p`` at the draw elsewhere. Value and gradient are traced
-once for each shape of rows, random numbers included, so that no Pyro handler runs in the optimiser's loop.
+where plates, ``poutine.scale`` and masks of the model weigh its own log densities, and those of the guide its entropies: so
+q approximates exp(log joint), the law that MCMC samples. E_q[log p] = −KL(q ‖ p) − H[q] is analytic where torch knows KL and
+entropy (or a law registers them), and ``log p`` and ``−log q`` at the draw elsewhere. Value and gradient are traced once for
+each shape of rows, random numbers included, so that no Pyro handler runs in the optimiser's loop; the traced graph is
+compared with the guide and model run by autograd, under the same random numbers.
 """
 
 from __future__ import annotations
@@ -22,11 +24,16 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence, transform_to
-from torch.func import functionalize, grad_and_value
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.func import grad_and_value
 
-from .graph import Compiled
+from ..types import ModelError
+from .agreement import same_outputs
+from .compiled import Compiled
+from .graph import Untraceable, trace
+from .messengers import Unvalidated
+from .noise import same_noise
 from .simplify import simplify
+from .sites import is_latent
 
 Handler = Callable[[], AbstractContextManager[Any]]
 
@@ -52,7 +59,8 @@ class Elbo:
 
     Calling it gives ``(elbo, entropy of q, gradient [parameters])``; the random numbers come from torch's global state.
     ``traced`` tells whether the last rows of a new shape were traced; a guide that cannot be (a module, such as Pyro's
-    autoguides; control flow on values) runs as it is, with the same results and slower.
+    autoguides; control flow on values), or whose graph gives other values, runs as it is, with the same results and slower.
+    Raises ModelError where the guide leaves out a latent site of the model.
     """
 
     def __init__(
@@ -67,7 +75,7 @@ class Elbo:
     ) -> None:
         self.model, self.guide, self.args, self.kwargs = model, guide, args, dict(kwargs)
         self.particles, self.handler, self.compile = particles, handler, compile
-        guide(*args, **self.kwargs)
+        self._check_sites()
         state = pyro.get_param_store().get_state()
         self.constraints = state["constraints"]
         params = {name: p.detach() for name, p in state["params"].items()}
@@ -105,16 +113,36 @@ class Elbo:
         elbo, entropy = (torch.stack(list(t)).mean() for t in zip(*terms, strict=True))
         return elbo, entropy.detach()
 
+    def _check_sites(self) -> None:
+        """Run the guide, for its parameters and the names of its sites, and the model for its own."""
+        guide = poutine.trace(self.guide).get_trace(*self.args, **self.kwargs)
+        model = poutine.trace(poutine.replay(self.model, guide)).get_trace(*self.args, **self.kwargs)
+        latents = {name for name, msg in model.nodes.items() if is_latent(msg)}
+        if missing := latents - guide.nodes.keys():
+            raise ModelError(
+                f"the guide gives no value to the model's sites {sorted(missing)}: sample each latent site in it under the "
+                "model's name"
+            )
+
     def _untraced(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """For guides that are modules: autograd to the parameters in Pyro's store."""
         with torch.enable_grad():
             elbo, entropy = self._value(flat, *tensors)
             leaves = dict(pyro.get_param_store().named_parameters())
             gradients = torch.autograd.grad(elbo, [leaves[n] for n in self.shapes], allow_unused=True)
-        parts = [torch.zeros(s) if g is None else g for g, s in zip(gradients, self.shapes.values(), strict=True)]
+        parts = [flat.new_zeros(s) if g is None else g for g, s in zip(gradients, self.shapes.values(), strict=True)]
         return elbo.detach(), entropy, torch.cat([g.reshape(-1) for g in parts])
 
+    def _plain(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Guide and model themselves, by autograd."""
+        leaf = flat.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            elbo, entropy = self._value(leaf, *tensors)
+            (gradient,) = torch.autograd.grad(elbo, leaf)
+        return elbo.detach(), entropy, gradient
+
     def _trace(self, flat: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
+        self.traced = False
         if isinstance(self.guide, torch.nn.Module):
             return self._untraced
 
@@ -124,43 +152,60 @@ class Elbo:
 
         inputs = (flat, *(t.detach() for t in tensors))
         try:
-            with torch.no_grad(), ExitStack() as stack:
-                stack.enter_context(torch.random.fork_rng())
-                graph = simplify(make_fx(functionalize(whole))(*inputs), inputs)
-                self.traced = True
-                return Compiled(graph) if self.compile else graph
-        except RuntimeError:  # a guide that cannot be traced: control flow on values, writing in place
-            self.traced = False
-            return whole
+            with torch.no_grad(), same_noise():
+                graph = trace(whole, inputs)
+                if graph.meta["reads"]:  # of draws, or of rows that change: a number read once is not true for ever
+                    return self._plain
+                graph = simplify(graph, inputs)
+                self.traced = same_outputs(graph(*inputs), self._plain, inputs)
+        except (Untraceable, RuntimeError):  # a guide or model that cannot be traced: control flow on values
+            return self._plain
+        if not self.traced:
+            return self._plain
+        return Compiled(graph) if self.compile else graph
 
     def _particle(self, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
         """ELBO and entropy of q at one draw."""
-        with self.handler():
+        with self.handler(), Unvalidated():
             guide = poutine.trace(self.guide).get_trace(*args, **self.kwargs)
             model = poutine.trace(poutine.replay(self.model, guide)).get_trace(*args, **self.kwargs)
         elbo, entropy = self.start.new_zeros(()), self.start.new_zeros(())
         for name, site in model.nodes.items():
-            if site["type"] == "sample" and not site_is_subsample(site) and (site["is_observed"] or name not in guide.nodes):
+            if site["type"] == "sample" and not site_is_subsample(site) and name not in guide.nodes:
                 elbo = elbo + _scaled(site, site["fn"].log_prob(site["value"]))
         for name, site in guide.nodes.items():
             if site["type"] != "sample" or site_is_subsample(site):
                 continue
-            q, value = site["fn"], site["value"]
-            log_q, own = _scaled(site, q.log_prob(value)), _entropy(q)
-            entropy = entropy + (-log_q if own is None else _scaled(site, own))
-            if name not in model.nodes:  # an auxiliary site of the guide
-                elbo = elbo - log_q
-                continue
-            p = model.nodes[name]
-            try:
-                elbo = elbo - _scaled(site, _kl(q, p["fn"], own))
-            except NotImplementedError:
-                elbo = elbo + _scaled(p, p["fn"].log_prob(value)) - log_q
+            own = _entropy(site["fn"])
+            part = -_scaled(site, site["fn"].log_prob(site["value"])) if own is None else _scaled(site, own)
+            entropy = entropy + part
+            if name in model.nodes:  # the others are auxiliary sites of the guide
+                elbo = elbo + _energy_and_entropy(site, model.nodes[name], own)
+            else:
+                elbo = elbo - _scaled(site, site["fn"].log_prob(site["value"]))
         return elbo, entropy
+
+
+def _energy_and_entropy(site: Any, p: Any, own: Tensor | None) -> Tensor:
+    """``scale_p E_q[log p] + scale_q H[q]`` of a site of the guide and the model's site of that name."""
+    q, value = site["fn"], site["value"]
+    try:
+        kl = None if own is None else _kl(q, p["fn"], own)
+    except NotImplementedError:
+        kl = None
+    if own is None or kl is None:
+        return _scaled(p, p["fn"].log_prob(value)) - _scaled(site, q.log_prob(value))
+    if _one(site["scale"]) and _one(p["scale"]) and site["mask"] is None and p["mask"] is None:
+        return -_scaled(site, kl)
+    return _scaled(p, -kl - own) + _scaled(site, own)
 
 
 def _scaled(site: Any, value: Any) -> Tensor:
     return scale_and_mask(value, site["scale"], site["mask"]).sum()
+
+
+def _one(scale: Any) -> bool:
+    return isinstance(scale, float | int) and scale == 1
 
 
 def _entropy(q: Any) -> Tensor | None:

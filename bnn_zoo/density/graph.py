@@ -1,164 +1,173 @@
-"""Tracing a batched function into a plain ATen graph, and compiling that graph where the machine can."""
+"""Tracing a function of tensors into a plain ATen graph, and saying in words why that cannot be done."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
-from threading import Thread
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.func import functionalize
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from .._scope import seeded
+from .._torch import Reads, make_fx
 from ..types import ModelError
 from .messengers import Progress
-from .simplify import simplify
 
-BatchedFn = Callable[..., tuple[Tensor, Tensor]]
+BatchedFn = Callable[..., tuple[Tensor, ...]]
+aten = torch.ops.aten
 
 
-def trace(f: BatchedFn, inputs: tuple[Tensor, ...], *, check: Callable[[], Any]) -> fx.GraphModule:
-    """``f`` as a graph for inputs of these shapes. Raises ModelError naming the last site reached where it cannot be.
+class Untraceable(Exception):
+    """A function could not be traced this way; another way may do. The message says why, and names the last site."""
 
-    ``check()`` runs the model under ``vmap``, which refuses randomness and writing in place where plain tracing is silent.
+
+class ReadsInputs(Untraceable):
+    """The function reads a number from something that is batched over chains: a site's value, or a chain's own rows."""
+
+
+def trace(f: BatchedFn, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """``f`` as a graph for inputs of these shapes; ``graph.meta["reads"]`` are the inputs that numbers were read from, and
+    −1 where one was read from random numbers.
+
+    A number that the function reads (``int(group.max())``) is a constant of the graph. Raises Untraceable, and ModelError
+    where the log joint would change from call to call because it draws random numbers of its own.
     """
-    with Progress() as progress:
+    reads = Reads()
+
+    def reading(*flat: Tensor) -> tuple[Tensor, ...]:
+        with reads:
+            return f(*flat)
+
+    with Progress() as progress, quiet():
         try:
-            check()
-            graph = make_fx(functionalize(f))(*inputs)  # functionalize: no writing in place, so constants stay constant
+            graph = make_fx(functionalize(reading))(*inputs)  # no writing in place, so constants stay constant
         except torch.linalg.LinAlgError:  # of this point, not of the model
             raise
-        except RuntimeError as error:
-            raise ModelError(_explain(str(error), progress.last)) from error
-    return simplify(graph, inputs)
+        except (RuntimeError, NotImplementedError) as error:
+            raise _refusal(str(error), progress.last) from error
+    found = {source for read in reads.nodes for source in _sources(read)}
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    graph.meta["reads"] = {i for i, node in enumerate(placeholders) if node in found}
+    if any(node.op != "placeholder" for node in found):
+        graph.meta["reads"].add(-1)
+    return graph
 
 
-def _explain(error: str, last: str) -> str:
-    if "data-dependent" in error or ".item()" in error:
-        return (
-            f"after {last} the model's control flow depends on the value of a site (an if, a loop, .item() or float()): "
-            "write the choice as torch.where, or sum over the branches"
-        )
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without torch's own remarks on how it batches an op: what comes of it is compared with the model itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        yield
+
+
+def _sources(node: fx.Node) -> set[fx.Node]:
+    """The placeholders and random calls that a node depends on."""
+    seen: set[fx.Node] = set()
+    todo, found = [node], set()
+    while todo:
+        here = todo.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        if here.op == "placeholder" or _is_random(here):
+            found.add(here)
+        todo += here.all_input_nodes
+    return found
+
+
+def _is_random(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def refuse_random(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> None:
+    """Raise ModelError where a value of the graph depends on random numbers.
+
+    An op that may draw some, such as attention with dropout, does not where its probability is 0: two seeds tell.
+    """
+    if not any(_is_random(node) for node in graph.graph.nodes):
+        return
+    outputs = []
+    for seed in (1, 2):
+        with seeded(seed, inputs[0].device):
+            outputs.append(graph(*inputs))
+    if not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(*outputs, strict=True)):
+        raise ModelError(random_numbers("the model"))
+
+
+def random_numbers(where: str) -> str:
+    return (
+        f"{where} draws random numbers outside pyro.sample (dropout in training mode?): the log joint would change from "
+        "call to call; call net.eval(), or make the noise a site"
+    )
+
+
+def control_flow(last: str) -> str:
+    return (
+        f"after {last} the model's control flow depends on the value of a site (an if, a loop, .item() or float(); or a law "
+        "with validate_args=True): write the choice as torch.where, or sum over the branches"
+    )
+
+
+def _refusal(error: str, last: str) -> Exception:
     if "random" in error:
-        return (
-            f"after {last} the model draws random numbers outside pyro.sample (dropout in training mode?): the log joint "
-            "would change from call to call; call net.eval(), or make the noise a site"
-        )
+        return ModelError(random_numbers(f"after {last} the model"))
+    if "data-dependent" in error or ".item()" in error:
+        return ReadsInputs(control_flow(last))
     if "inplace" in error or "doesn't match the broadcast shape" in error:
-        return (
-            f"after {last} something writes into a tensor in place (z[..., 0] = …, +=), which cannot be batched over "
-            "chains: build that tensor with torch.stack, torch.cat or torch.where"
-        )
-    what = error.split("Trace Shapes")[0].strip()
-    return f"the model cannot be batched over chains at or after {last}: {what}"
+        what = "something writes into a tensor in place (z[..., 0] = …, +=), which torch cannot batch over chains"
+    else:
+        what = f"torch cannot batch the model over chains ({brief(error)})"
+    return Untraceable(f"at or after {last} {what}")
 
 
-@cache
-def prepare() -> Thread | None:
-    """Let torch find out, while the model is still being traced, which vector instructions the CPU has.
+def brief(error: str) -> str:
+    """The first sentence of a message of torch's."""
+    return error.split("Trace Shapes")[0].strip().split("\n")[0].split(". ")[0][:200]
 
-    With an empty compiler cache it builds four small programs for that, half of the time that a small network's graph takes.
+
+def batchable(graph: fx.GraphModule) -> fx.GraphModule:
+    """A functional graph of one chain in the form in which torch can batch it, in place.
+
+    Writing in place leaves ``copy`` nodes, which only repeat their second argument, and slices whose end is the largest
+    integer, on which torch's rule for ``slice_scatter`` stumbles. Memory formats such as channels last exist for tensors of
+    four axes only, and change no value.
     """
-    try:
-        from torch._inductor.cpu_vec_isa import pick_vec_isa  # not public; without it the time is spent later
-    except ImportError:
-        return None
-    thread = Thread(target=_quietly, args=(pick_vec_isa,), daemon=True)
-    thread.start()
-    return thread
+    for node in list(graph.graph.nodes):
+        if node.target is aten.copy.default and _alike(*node.args[:2]):
+            node.replace_all_uses_with(node.args[1])
+        elif node.target is aten.slice_scatter.default:
+            base, source, dim, start, end, *step = (*node.args, *(0, 0, None, 1)[len(node.args) - 2 :])
+            shape = _meta(base)
+            start, end = start or 0, shape[dim] if end is None else min(end, shape[dim])
+            node.args = (base, source, dim, start, end, *step)
+        elif node.target in (aten.view.default, aten._unsafe_view.default):
+            node.target = aten.reshape.default  # its argument may have other strides now
+        if node.kwargs.get("memory_format") in (torch.channels_last, torch.channels_last_3d):
+            node.kwargs = node.kwargs | {"memory_format": torch.contiguous_format}
+    graph.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))
+    graph.recompile()
+    return graph
 
 
-def _quietly(f: Callable[[], Any]) -> None:
-    with suppress(Exception):  # where no compiler is, compiling will say so
-        f()
+def _meta(node: Any) -> torch.Size:
+    return node.meta["shape"]
 
 
-class Compiled:
-    """``torch.compile`` of a graph; the graph itself, with one warning, where no compiler works.
-
-    Compiling takes seconds: the first ``patience`` calls run the graph as it is, so that a few calls never wait for it.
-    """
-
-    def __init__(self, graph: Any, patience: int = 0) -> None:
-        self.graph, self.patience = graph, patience
-        self.call: Callable[..., tuple[Tensor, ...]] = graph
-        self.proven = False
-
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        if not self.proven:
-            self.patience -= 1
-            if self.patience < 0:
-                self._prove(*inputs)
-        return self.call(*(t.contiguous() for t in inputs))
-
-    def _prove(self, *inputs: Tensor) -> None:
-        # On the CPU tanh by the compiler's exp takes 0.4 of the time of its own tanh; float32 error 2e-7 instead of 6e-8.
-        options: dict[str, Any] = {"cpp.use_decompose_tanh": True} if inputs[0].device.type == "cpu" else {}
-        try:
-            known = set(torch._inductor.list_options()) if options else set()
-            options = {k: v for k, v in options.items() if k in known}
-            # Called with one shape, dtype and layout for ever, so nothing to guard; but inputs that are the same tensor in
-            # the first call would be taken for one in all: it gets copies.
-            options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
-            compiled = torch.compile(self.graph.forward, dynamic=False, options=options)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the compiler's own deprecations
-                compiled(*(t.clone(memory_format=torch.contiguous_format) for t in inputs))
-            self.call = compiled
-        except RuntimeError as error:
-            warnings.warn(
-                f"torch.compile does not work here ({_first_line(error)}); going on with the traced graph, which is "
-                "slower but the same: install a C++ compiler, or set compile=False to silence this",
-                stacklevel=4,
-            )
-        finally:
-            if inputs[0].device.type == "cpu" and (probing := prepare()):
-                probing.join()  # before anyone forks
-        self.proven = True
+def _alike(a: Any, b: Any) -> bool:
+    return isinstance(a, fx.Node) and isinstance(b, fx.Node) and a.meta["kind"] == b.meta["kind"]
 
 
-class Inlined:
-    """A step of a sampler and the log joint that it calls, as one compiled graph per shape of its inputs."""
+class Shapes(fx.Interpreter):
+    """Runs a graph once and notes each tensor's shape and dtype on its node."""
 
-    def __init__(self, log_joint: Any, f: Callable[..., tuple[Tensor, ...]]) -> None:
-        self.log_joint, self.f = log_joint, f
-        self.graphs: dict[Any, tuple[Compiled, int]] = {}
-
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        key = tuple(t.shape for t in inputs)
-        if key not in self.graphs:
-            self.graphs[key] = self._build(inputs)
-        graph, evaluations = self.graphs[key]
-        try:
-            outputs = graph(*inputs, *self.log_joint.tensors)
-        except torch.linalg.LinAlgError:  # of one chain's matrix: the log joint itself knows how to go on
-            return self.f(self.log_joint, *inputs)
-        self.log_joint.evaluations += evaluations
-        return outputs
-
-    def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Compiled, int]:
-        inner, evaluations = self.log_joint.graph, 0
-        data = self.log_joint.tensors
-
-        def whole(*flat: Tensor) -> tuple[Tensor, ...]:
-            def log_joint(position: Tensor) -> tuple[Tensor, Tensor]:
-                nonlocal evaluations
-                evaluations += position.shape[0]
-                return inner(position)(position, *flat[len(inputs) :])
-
-            return self.f(log_joint, *flat[: len(inputs)])
-
-        with torch.no_grad():
-            whole(*inputs, *data)  # builds the inner graph outside the trace
-            evaluations = 0
-            apart = [t.clone() for t in inputs]  # the same tensor given twice would be traced as one input for ever
-            graph = make_fx(functionalize(whole))(*apart, *data)
-        return Compiled(graph), evaluations
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            n.meta["shape"], n.meta["kind"] = value.shape, (value.shape, value.dtype)
+        else:
+            n.meta["kind"] = object()
+        return value

@@ -40,8 +40,8 @@ def rows_last(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
             _cancel(node, seen)
         elif node.target is aten.bmm.default:
             _merge(graph, node, seen)
-        elif torch.Tag.pointwise in getattr(node.target, "tags", ()):
-            _sink(graph, node, seen)
+        elif torch.Tag.pointwise in getattr(node.target, "tags", ()) and "memory_format" not in node.kwargs:
+            _sink(graph, node, seen)  # a clone into another memory format is there for its strides
 
 
 def _swapped(node: fx.Node, seen: dict[fx.Node, Any]) -> tuple[fx.Node, set[int]] | None:

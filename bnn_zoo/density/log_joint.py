@@ -6,7 +6,8 @@ The log joint of an unconstrained vector u with sites z = T(u) is
 
 as Pyro counts it: observed and latent sites, ``pyro.factor``, plate scaling, ``poutine.scale`` and masks included. It is
 traced once, for each number of chains and shape of rows, through ``vmap(grad_and_value)`` with ``make_fx`` into a plain
-graph of ATen calls, so that no Pyro handler runs inside a sampler's loop.
+graph of ATen calls, so that no Pyro handler runs inside a sampler's loop. What was traced is compared with the model itself
+(``ways.py``).
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from math import prod
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor, fx
-from torch.func import grad, grad_and_value, jacrev, vmap
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+from torch.func import grad, jacrev, vmap
 
 from .._scope import factory, seeded
-from ..types import Model
-from .graph import Compiled, Inlined, prepare, trace
-from .layout import RowsLast
-from .messengers import Constrained, Unconstrained
+from ..types import DataError, Model
+from .agreement import close
+from .compiled import Compiled, Inlined, prepare
+from .graph import quiet
+from .messengers import Constrained, Subsampled, Unconstrained, Unvalidated
 from .sites import look
+from .ways import Target, Way, choose, of_chain
 
 PATIENCE = 3000
 """Calls of the log joint before its graph is compiled: starting points and guesses of a step size do not need that."""
@@ -45,9 +50,10 @@ class LogJoint:
     ``rows_per_chain=True`` those have a leading chain dimension. ``compile=True`` passes the graph to ``torch.compile``.
 
     Attributes: ``sites`` (list of ``Site``), ``dim``, ``rows`` (the plates of the data), ``dtype``, ``device`` and
-    ``evaluations``, the number of gradients of single chains so far.
+    ``evaluations``, the number of gradients of single chains so far; ``subsampled``, the plates that draw rows of their own
+    (``subsample_size=``), with the rows that the first run drew: the log joint is that of these rows, scaled.
 
-    Raises ModelError (discrete latents, control flow on values, BatchNorm, randomness besides the sites) and DataError
+    Positions of another dtype are taken in the log joint's own. Raises ModelError (discrete latents, control flow on values, BatchNorm, randomness besides the sites) and DataError
     (observed values outside their support, NaN, wrong shapes) when built.
     """
 
@@ -72,20 +78,26 @@ class LogJoint:
         if compile and self.device.type == "cpu":
             prepare()
         with self._scope(validate=True), seeded(0, self.device):
-            self.sites, self.rows = look(self.model, self.args, self.kwargs)
+            seen = look(self.model, self.args, self.kwargs)
+        self.sites, self.rows, self.subsampled = seen.sites, seen.rows, seen.subsampled
         self.dim = sum(site.size for site in self.sites)
+        self._own = self._tensors(self.args)
         self._graphs: dict[Any, Any] = {}
-        self._traced: dict[int, fx.GraphModule] = {}
+        self._traced: dict[int, Way] = {}
         self._inlined: dict[Callable[..., Any], Inlined] = {}
 
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
+        if position.dtype != self.dtype or position.device != self.device or position.dim() != 2:
+            return self._converted(position, *rows)
         tensors = rows or self._tensors(self.args)
-        key = (position.shape[0], *(t.shape for t in rows))
+        key = (position.shape[0], *((t.shape, t.dtype, t.device) for t in rows))
         self.evaluations += position.shape[0]
         try:
             if key not in self._graphs:
+                self._check(position, rows)
                 graph = self.graph(position) if not rows else self._build(position, tensors)
-                self._graphs[key] = Compiled(graph, PATIENCE) if self.compile else graph
+                fast = self.compile and isinstance(graph, torch.fx.GraphModule)
+                self._graphs[key] = Compiled(graph, PATIENCE) if fast else graph
             return self._graphs[key](position, *tensors)
         except torch.linalg.LinAlgError:
             return self._one_by_one(position, rows)
@@ -142,9 +154,12 @@ class LogJoint:
         if all(site.transform for site in self.sites):
             flat = {s.name: s.transform.inv(values[s.name]) for s in self.sites if s.transform}
         else:
-            rows = {k: v.reshape(-1, *v.shape[len(batch) :]) for k, v in values.items()}
+            rows, count = {k: v.reshape(-1, *v.shape[len(batch) :]) for k, v in values.items()}, prod(batch)
             with self._scope():
-                flat = vmap(lambda one: self._run(Constrained(one), self._tensors(self.args)).reached)(rows)
+                each = [
+                    self._run(Constrained({k: v[i] for k, v in rows.items()}), self._own).reached for i in range(count)
+                ]
+                flat = {s.name: torch.stack([one[s.name] for one in each]) for s in self.sites}
         return torch.cat([flat[s.name].reshape(*batch, s.size) for s in self.sites], -1)
 
     @property
@@ -152,14 +167,61 @@ class LogJoint:
         """The tensors among the model's arguments."""
         return self._tensors(self.args)
 
-    def graph(self, position: Tensor) -> fx.GraphModule:
-        """The traced graph ``(position, *tensors) -> (value, gradient)`` for positions of this shape, not compiled."""
+    def graph(self, position: Tensor) -> Way:
+        """``(position, *tensors) -> (value, gradient)`` for positions of this shape, not compiled: the traced graph, or,
+        where tracing fails or gives other values than the model, a function that runs chain after chain."""
         key = position.shape[0]
         if key not in self._traced:
-            self._traced[key] = self._build(position, self.tensors)
+            self._traced[key] = self._build(position, self._own)
         return self._traced[key]
 
     # ------------------------------------------------------------------ inside
+
+    def plain(self, position: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The model itself by autograd, one chain after the other: no tracing, no batching, no rewriting.
+
+        Value ``[chain]``, gradient ``[chain, dim]`` and the sum of the sizes of the log joint's terms ``[chain]``. A chain
+        with a matrix that is not positive definite has NaN.
+        """
+        with self._scope():
+            each = [self._plainly(u, of_chain(tensors, c, self.rows_per_chain)) for c, u in enumerate(position)]
+        value, gradient, size = (torch.stack(parts) for parts in zip(*each, strict=True))
+        return value, gradient, size
+
+    def _plainly(self, position: Tensor, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        u = position.detach().clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                value, run = self._log_joint(self._split(u), *tensors)
+                (gradient,) = torch.autograd.grad(value, u, allow_unused=True) if value.requires_grad else (None,)
+        except torch.linalg.LinAlgError:
+            return u.new_full((), torch.nan), torch.zeros_like(position), u.new_zeros(())
+        with torch.no_grad():
+            nodes = [msg for msg in run.trace.nodes.values() if msg["type"] == "sample"]
+            terms = [scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"]) for msg in nodes]
+            size = sum((torch.as_tensor(t).abs().sum() for t in terms), u.new_zeros(()))
+        return value.detach(), torch.zeros_like(position) if gradient is None else gradient, size
+
+    def _converted(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
+        """At a position of another dtype or device, whose own the results get."""
+        self._check(position, rows)
+        value, gradient = self(position.to(self.device, self.dtype), *rows)
+        return value.to(position), gradient.to(position)
+
+    def _check(self, position: Any, rows: tuple[Tensor, ...]) -> None:
+        """Raise ValueError for what is no position, DataError for rows that are not as the model's own."""
+        if not isinstance(position, Tensor) or position.dim() != 2 or position.shape[1] != self.dim:
+            got = tuple(position.shape) if isinstance(position, Tensor) else type(position).__name__
+            raise ValueError(f"a position must be a tensor [chain, dim] with dim = {self.dim}, got {got}")
+        if not position.is_floating_point():
+            raise ValueError(f"a position must be real, in {self.dtype}, got {position.dtype}: write position.float()")
+        own = self._tensors(self.args)
+        kinds = [(t.dtype, t.device) for t in own]
+        if rows and [(t.dtype, t.device) for t in rows] != kinds:
+            raise DataError(
+                f"rows must be tensors as the model's own, {[str(k[0]) for k in kinds]} on {self.device}, got "
+                f"{[str(t.dtype) for t in rows]} on {sorted({str(t.device) for t in rows})}"
+            )
 
     def _one_by_one(self, position: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """A matrix of some chain is not positive definite there: NaN for that chain, which samplers reject."""
@@ -190,7 +252,7 @@ class LogJoint:
         """Run the model under ``messenger`` with ``tensors`` for its tensor arguments; the trace is left on it."""
         fresh = iter(tensors)
         args = tuple(next(fresh) if isinstance(a, Tensor) else a for a in self.args)
-        with messenger:
+        with messenger, Subsampled(self.subsampled), Unvalidated():
             messenger.trace = poutine.trace(self.model).get_trace(*args, **self.kwargs)
         return messenger
 
@@ -200,30 +262,29 @@ class LogJoint:
         return run.trace.log_prob_sum() + run.log_jacobian, run
 
     def _map(self, f: Callable[[Mapping[str, Tensor]], dict[str, Tensor]], position: Tensor) -> dict[str, Tensor]:
-        """``f`` of every position, vectorised in chunks so that memory stays bounded."""
-        batch = position.shape[:-1]
-        with self._scope(), torch.no_grad():
-            out = vmap(f, chunk_size=64)(self._split(position.reshape(-1, self.dim)))
+        """``f`` of every position: vectorised in chunks so that memory stays bounded, or, where torch has no rule or a wrong
+        one for an op of the model, one after the other."""
+        batch, flat = position.shape[:-1], position.to(self.device, self.dtype).reshape(-1, self.dim)
+        with self._scope(), torch.no_grad(), quiet():
+            first = f({k: v[0] for k, v in self._split(flat[:1]).items()})
+            try:
+                out = vmap(f, chunk_size=64)(self._split(flat))
+            except (RuntimeError, NotImplementedError):
+                out = {}
+            slack = 1e-9 if self.dtype == torch.float64 else 1e-4
+            if not out or not all(close(out[k][0], v, slack) for k, v in first.items()):
+                parts = [self._split(u[None]) for u in flat]
+                each = [f({k: v[0] for k, v in part.items()}) for part in parts]
+                out = {k: torch.stack([one[k] for one in each]) for k in first}
         return {k: v.reshape(batch + v.shape[1:]) for k, v in out.items()}
 
-    def _build(self, position: Tensor, tensors: tuple[Tensor, ...]) -> fx.GraphModule:
-        """Trace the batched value and gradient for this number of chains and these shapes of rows."""
-        one = grad_and_value(lambda parts, *t: self._log_joint(parts, *t)[0])
-        chains, names = position.shape[0], [s.name for s in self.sites]
-        dims = (0, *((0 if self.rows_per_chain else None) for _ in tensors))
-        mapped = vmap(one, in_dims=dims)
-
-        def batched(position: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-            parts = self._split(position)
-            if chains == 1:  # no vmap: the graph of a plain forward and backward pass
-                squeezed = [t[0] for t in tensors] if self.rows_per_chain else tensors
-                grads, value = one({k: v[0] for k, v in parts.items()}, *squeezed)
-                grads, value = {k: g[None] for k, g in grads.items()}, value[None]
-            else:
-                grads, value = mapped(parts, *tensors)
-            return value, torch.cat([grads[name].reshape(chains, -1) for name in names], 1)
-
-        with self._scope(), RowsLast():
-            tensors = tuple(t.detach() for t in tensors)  # the same tensor given twice is two inputs
-            check = partial(mapped, self._split(position), *tensors)
-            return trace(batched, (position, *tensors), check=check)
+    def _build(self, position: Tensor, tensors: tuple[Tensor, ...]) -> Way:
+        """The fastest right way to value and gradient for this number of chains and these shapes of rows."""
+        target = Target(
+            lambda u, *t: self._log_joint(self._split(u), *t)[0],
+            self.plain,
+            self.rows_per_chain,
+            fixed=tensors is self._own,
+        )
+        with self._scope():
+            return choose(target, position, tuple(t.detach() for t in tensors))  # the same tensor twice is two inputs

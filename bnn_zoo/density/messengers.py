@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from ..bijections import bijection
@@ -68,3 +70,38 @@ class Progress(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         self.last = f"site {msg['name']!r}"
+
+
+class Unvalidated(Messenger):
+    """Turns off the validation of laws that were made outside the model with it on, as ``PyroSample(Normal(0., 1.))`` is.
+
+    Checks read numbers (is every value in the support?), which a traced graph cannot, and which the first look at the model
+    has made already. The caller's laws stay as they are.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        msg["fn"] = _unvalidated(msg["fn"])
+
+
+def _unvalidated(law: Any) -> Any:
+    inner = getattr(law, "base_dist", None)
+    new = inner if inner is None else _unvalidated(inner)
+    if new is inner and not getattr(law, "_validate_args", False):
+        return law
+    law = copy.copy(law)
+    law._validate_args = False
+    if new is not inner:
+        law.base_dist = new
+    return law
+
+
+class Subsampled(Messenger):
+    """Gives plates that draw rows of their own always the same rows: ``{plate: indices}``."""
+
+    def __init__(self, rows: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if site_is_subsample(msg) and msg["name"] in self.rows and not msg["done"]:
+            msg["value"], msg["done"] = self.rows[msg["name"]], True

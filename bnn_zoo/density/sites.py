@@ -16,9 +16,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions.transforms import Transform
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.module import register_module_forward_pre_hook
 
+from .._torch import BatchNorm, register_module_forward_pre_hook
 from ..bijections import bijection
 from ..types import DataError, ModelError
 
@@ -116,7 +115,7 @@ def refuse_batchnorm() -> Iterator[None]:
     """Raise ModelError if a BatchNorm in training mode runs inside, wherever the model hides it."""
 
     def hook(module: torch.nn.Module, _: Any) -> None:
-        if isinstance(module, _BatchNorm) and module.training:
+        if isinstance(module, BatchNorm) and module.training:
             raise ModelError(
                 f"the model runs {type(module).__name__} in training mode: a row's likelihood then depends on the other "
                 "rows; use nn.GroupNorm or nn.LayerNorm, or call .eval() to freeze its statistics"
@@ -129,8 +128,18 @@ def refuse_batchnorm() -> Iterator[None]:
         handle.remove()
 
 
-def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Site], list[Row]]:
-    """Run the model twice and list its latent sites and the plates of its data. Raises ModelError or DataError."""
+@dataclass(frozen=True)
+class Seen:
+    """What a look at a model found: latent sites, plates of its data, and the plates that draw rows of their own
+    (``subsample_size=`` below their size), with the rows of one run."""
+
+    sites: list[Site]
+    rows: list[Row]
+    subsampled: dict[str, Tensor]
+
+
+def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
+    """Run the model twice and list what it is made of. Raises ModelError or DataError."""
     first, second = (_run(model, args, kwargs) for _ in range(2))
     latents = {n: m for n, m in first.nodes.items() if is_latent(m)}
     again = {n for n, m in second.nodes.items() if is_latent(m)}
@@ -145,12 +154,15 @@ def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     data = [(name, msg) for name, msg in first.nodes.items() if is_data(msg)]
     for name, msg in data:
         _check_observed(name, msg)
-    return sites, [
+    rows = [
         Row(name, f.name, f.size, f.full_size or f.size)
         for name, msg in data
         for f in msg["cond_indep_stack"]
         if f.vectorized
     ]
+    plates = [(n, m) for n, m in first.nodes.items() if m["type"] == "sample" and site_is_subsample(m)]
+    drawn = {n: m["value"] for n, m in plates if (m["fn"].subsample_size or m["fn"].size) < m["fn"].size}
+    return Seen(sites, rows, drawn)
 
 
 def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], tries: int = 10) -> Any:

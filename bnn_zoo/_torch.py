@@ -1,0 +1,88 @@
+"""Every name of torch that is not public, in one place: what it is for, and what happens where a version lacks it.
+
+Each has a test in tests/test_torch_names.py, so that a new version of torch fails there and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.distributions import constraints
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, get_proxy_slot, make_fx
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = [
+    "BatchNorm",
+    "Independent",
+    "IntegerInterval",
+    "Reads",
+    "TorchDispatchMode",
+    "compile_alone",
+    "compiler_options",
+    "look_at_cpu",
+    "make_fx",
+    "register_module_forward_pre_hook",
+]
+
+Independent = type(constraints.independent(constraints.real, 0))
+"""The class of ``constraints.independent(…)``, whose public name is a function."""
+
+IntegerInterval = type(constraints.integer_interval(0, 1))
+"""The class of ``constraints.integer_interval(…)``."""
+
+
+class Reads(TorchDispatchMode):
+    """Lets a function that is being traced read numbers out of tensors, ``int(x.max())`` or ``.item()``, and keeps of what.
+
+    ``nodes`` are the nodes of the graph that were read. A number becomes a constant of the graph, so the graph is right only
+    for inputs of which no node depends, or which never change.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes: list[fx.Node] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.data_dependent_output not in func.tags:
+            return func(*args, **(kwargs or {}))
+        mode = get_proxy_mode()
+        for tensor in args if mode is not None else ():
+            slot = get_proxy_slot(tensor, mode.tracer, None) if isinstance(tensor, Tensor) else None
+            if slot is not None:
+                self.nodes.append(slot.proxy.node)
+        with disable_proxy_modes_tracing():
+            return func(*args, **(kwargs or {}))
+
+
+def compiler_options(device: torch.device) -> dict[str, Any]:
+    """Options of ``torch.compile`` for graphs that are called with one shape, dtype and layout for ever: no guards.
+
+    On the CPU tanh by the compiler's exp takes 0.4 of the time of its own tanh; float32 error 2e-7 instead of 6e-8.
+    Options that this torch does not know are left out; without the filter of guards (before 2.8) calls cost more.
+    """
+    options: dict[str, Any] = {}
+    if device.type == "cpu" and "cpp.use_decompose_tanh" in set(torch._inductor.list_options()):
+        options["cpp.use_decompose_tanh"] = True
+    filtering = getattr(torch.compiler, "skip_all_guards_unsafe", None)
+    return options if filtering is None else options | {"guard_filter_fn": filtering}
+
+
+def look_at_cpu() -> None:
+    """Let the compiler find out which vector instructions the CPU has; without this function it does so when it compiles."""
+    try:
+        from torch._inductor.cpu_vec_isa import pick_vec_isa
+    except ImportError:
+        return
+    pick_vec_isa()
+
+
+def compile_alone() -> None:
+    """In a fork: the threads of the compiler's pool stayed behind in the parent, and waiting for them is for ever."""
+    import sys
+
+    if compiler := sys.modules.get("torch._inductor.config"):
+        compiler.compile_threads = 1  # type: ignore[attr-defined]

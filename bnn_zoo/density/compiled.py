@@ -1,0 +1,132 @@
+"""``torch.compile`` of traced graphs, checked against the graph that it came from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from threading import Thread
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functionalize
+
+from .._torch import compiler_options, look_at_cpu, make_fx
+from .agreement import same_outputs
+
+
+@cache
+def prepare() -> Thread | None:
+    """Let torch find out, while the model is still being traced, which vector instructions the CPU has.
+
+    With an empty compiler cache it builds four small programs for that, half of the time that a small network's graph takes.
+    """
+    thread = Thread(target=_quietly, args=(look_at_cpu,), daemon=True)
+    thread.start()
+    return thread
+
+
+def _quietly(f: Callable[[], Any]) -> None:
+    with suppress(OSError, RuntimeError):  # where no compiler is, compiling will say so
+        f()
+
+
+class Compiled:
+    """``torch.compile`` of a graph; the graph itself, with one warning, where no compiler works or its result is another.
+
+    Compiling takes seconds: the first ``patience`` calls run the graph as it is, so that a few calls never wait for it.
+    Compiled code looks at nothing but the addresses of its inputs: it must be called with tensors of the shapes, dtypes
+    and device of its first call.
+    """
+
+    def __init__(self, graph: Any, patience: int = 0) -> None:
+        self.graph, self.patience = graph, patience
+        self.call: Callable[..., tuple[Tensor, ...]] = graph
+        self.proven = False
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        if not self.proven:
+            self.patience -= 1
+            if self.patience < 0:
+                self._prove(*inputs)
+        return self.call(*(t.contiguous() for t in inputs))
+
+    def _prove(self, *inputs: Tensor) -> None:
+        try:
+            compiled = torch.compile(self.graph.forward, dynamic=False, options=compiler_options(inputs[0].device))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler's own deprecations
+                # inputs that are the same tensor in the first call would be taken for one in all: it gets copies
+                apart = tuple(t.clone(memory_format=torch.contiguous_format) for t in inputs)
+                got = compiled(*apart)
+            if same_outputs(got, self.graph, apart):
+                self.call = compiled
+            else:
+                warnings.warn(
+                    "what torch.compile made of the log joint gives other values than the graph that it was made from; "
+                    "going on with that graph, which is slower: set compile=False to silence this",
+                    stacklevel=4,
+                )
+        except RuntimeError as error:
+            warnings.warn(
+                f"torch.compile does not work here ({_first_line(error)}); going on with the traced graph, which is "
+                "slower but the same: install a C++ compiler, or set compile=False to silence this",
+                stacklevel=4,
+            )
+        finally:
+            if inputs[0].device.type == "cpu" and (probing := prepare()):
+                probing.join()  # before anyone forks
+        self.proven = True
+
+
+class Inlined:
+    """A step of a sampler and the log joint that it calls, as one compiled graph per kind of its inputs."""
+
+    def __init__(self, log_joint: Any, f: Callable[..., tuple[Tensor, ...]]) -> None:
+        self.log_joint, self.f = log_joint, f
+        self.graphs: dict[Any, tuple[Callable[..., tuple[Tensor, ...]], int] | None] = {}
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        key = tuple((t.shape, t.dtype, t.device) for t in inputs)
+        if key not in self.graphs:
+            self.graphs[key] = self._build(inputs)
+        made = self.graphs[key]
+        if made is None:
+            return self.f(self.log_joint, *inputs)
+        graph, evaluations = made
+        try:
+            outputs = graph(*inputs, *self.log_joint.tensors)
+        except torch.linalg.LinAlgError:  # of one chain's matrix: the log joint itself knows how to go on
+            return self.f(self.log_joint, *inputs)
+        self.log_joint.evaluations += evaluations
+        return outputs
+
+    def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Callable[..., tuple[Tensor, ...]], int] | None:
+        """The graph and its gradients a call; None where the log joint has no graph to go into."""
+        evaluations, traceable = 0, True
+        data = self.log_joint.tensors
+
+        def whole(*flat: Tensor) -> tuple[Tensor, ...]:
+            def log_joint(position: Tensor) -> tuple[Tensor, Tensor]:
+                nonlocal evaluations, traceable
+                evaluations += position.shape[0]
+                inner = self.log_joint.graph(position)
+                traceable = traceable and isinstance(inner, torch.fx.GraphModule)
+                return inner(position, *flat[len(inputs) :])
+
+            return self.f(log_joint, *flat[: len(inputs)])
+
+        with torch.no_grad():
+            whole(*inputs, *data)  # builds the inner graph outside the trace
+            if not traceable or any(t.dtype != self.log_joint.dtype for t in inputs if t.is_floating_point()):
+                return None
+            evaluations = 0
+            apart = [t.clone() for t in inputs]  # the same tensor given twice would be traced as one input for ever
+            graph = make_fx(functionalize(whole))(*apart, *data)
+        return Compiled(graph), evaluations
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
