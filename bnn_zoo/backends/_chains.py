@@ -83,10 +83,10 @@ class FullBatch:
         sizes = [self.chains // count + (i < self.chains % count) for i in range(count)]
 
         clock = Clock(log_joint.device)
-        if self.compile and count > 1:
+        if count > 1:
             with one_thread():  # as in the processes: the compiler splits loops over the threads that there are
                 for chains in set(sizes):
-                    self._compile(log_joint, chains)
+                    self._prepare(log_joint, chains)
         compile_time = clock.lap()
 
         def work(group: int) -> dict[str, Any] | str:
@@ -137,8 +137,11 @@ class FullBatch:
             )
         return made
 
-    def _compile(self, log_joint: LogJoint, chains: int) -> None:
-        """Make one transition that is thrown away, before forking: processes then share what was compiled for it."""
+    def _prepare(self, log_joint: LogJoint, chains: int) -> None:
+        """Before forking, trace what processes then share; with ``compile`` also make one transition, thrown away."""
+        log_joint.build(chains)
+        if not self.compile:
+            return
         generator = torch.Generator(log_joint.device).manual_seed(0)
         replace(self, init=from_prior).walk(log_joint, chains, generator).move()
 

@@ -57,7 +57,10 @@ def disagreement(fast: Callable[[Tensor], Values], plain: Callable[[Tensor], Val
     near, near_gradient, _ = plain(at + limits.nudge * (1.0 + at.abs()))
     off_by_rounding = 10.0 * (near - value).abs().nan_to_num(nan=torch.inf)
     steep_by_rounding = 10.0 * (near_gradient - gradient).abs().amax(-1).nan_to_num(nan=torch.inf)
-    bad &= ~((off <= limits.value * (1.0 + size) + off_by_rounding) & (steep <= steep_by_rounding + limits.gradient * (1e-3 + largest)))
+    bad &= ~(
+        (off <= limits.value * (1.0 + size) + off_by_rounding)
+        & (steep <= steep_by_rounding + limits.gradient * (1e-3 + largest))
+    )
     if not bool(bad.any()):
         return None
     chain = int(bad.int().argmax())

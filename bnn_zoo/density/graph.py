@@ -18,6 +18,8 @@ from .messengers import Progress
 
 BatchedFn = Callable[..., tuple[Tensor, ...]]
 aten = torch.ops.aten
+SLICE: tuple[Any, ...] = (0, 0, None, 1)
+"""What ``slice_scatter`` takes for its dimension, start, end and step where they are left out."""
 
 
 class Untraceable(Exception):
@@ -140,10 +142,11 @@ def batchable(graph: fx.GraphModule) -> fx.GraphModule:
         if node.target is aten.copy.default and _alike(*node.args[:2]):
             node.replace_all_uses_with(node.args[1])
         elif node.target is aten.slice_scatter.default:
-            base, source, dim, start, end, *step = (*node.args, *(0, 0, None, 1)[len(node.args) - 2 :])
-            shape = _meta(base)
-            start, end = start or 0, shape[dim] if end is None else min(end, shape[dim])
-            node.args = (base, source, dim, start, end, *step)
+            base, source = node.args[:2]
+            where: Any = node.args[2:]
+            dim, start, end, step = (*where, *SLICE[len(where) :])
+            size = base.meta["kind"][0][dim]
+            node.args = (base, source, dim, start or 0, size if end is None else min(end, size), step)
         elif node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = aten.reshape.default  # its argument may have other strides now
         if node.kwargs.get("memory_format") in (torch.channels_last, torch.channels_last_3d):
@@ -153,21 +156,17 @@ def batchable(graph: fx.GraphModule) -> fx.GraphModule:
     return graph
 
 
-def _meta(node: Any) -> torch.Size:
-    return node.meta["shape"]
-
-
 def _alike(a: Any, b: Any) -> bool:
     return isinstance(a, fx.Node) and isinstance(b, fx.Node) and a.meta["kind"] == b.meta["kind"]
 
 
 class Shapes(fx.Interpreter):
-    """Runs a graph once and notes each tensor's shape and dtype on its node."""
+    """Runs a graph once and notes each tensor's shape and dtype on its node, as ``meta["kind"]``."""
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if isinstance(value, Tensor):
-            n.meta["shape"], n.meta["kind"] = value.shape, (value.shape, value.dtype)
+            n.meta["kind"] = (value.shape, value.dtype)
         else:
             n.meta["kind"] = object()
         return value

@@ -12,6 +12,7 @@ graph of ATen calls, so that no Pyro handler runs inside a sampler's loop. What 
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -53,8 +54,9 @@ class LogJoint:
     ``evaluations``, the number of gradients of single chains so far; ``subsampled``, the plates that draw rows of their own
     (``subsample_size=``), with the rows that the first run drew: the log joint is that of these rows, scaled.
 
-    Positions of another dtype are taken in the log joint's own. Raises ModelError (discrete latents, control flow on values, BatchNorm, randomness besides the sites) and DataError
-    (observed values outside their support, NaN, wrong shapes) when built.
+    Positions of another dtype are taken in the log joint's own. Raises ModelError (discrete latents, control flow on values,
+    BatchNorm, randomness besides the sites) and DataError (observed values outside their support, NaN, wrong shapes) when
+    built.
     """
 
     def __init__(
@@ -156,9 +158,7 @@ class LogJoint:
         else:
             rows, count = {k: v.reshape(-1, *v.shape[len(batch) :]) for k, v in values.items()}, prod(batch)
             with self._scope():
-                each = [
-                    self._run(Constrained({k: v[i] for k, v in rows.items()}), self._own).reached for i in range(count)
-                ]
+                each = [self._run(Constrained({k: v[i] for k, v in rows.items()}), self._own).reached for i in range(count)]
                 flat = {s.name: torch.stack([one[s.name] for one in each]) for s in self.sites}
         return torch.cat([flat[s.name].reshape(*batch, s.size) for s in self.sites], -1)
 
@@ -187,6 +187,22 @@ class LogJoint:
             each = [self._plainly(u, of_chain(tensors, c, self.rows_per_chain)) for c, u in enumerate(position)]
         value, gradient, size = (torch.stack(parts) for parts in zip(*each, strict=True))
         return value, gradient, size
+
+    def build(self, chains: int) -> None:
+        """Build what positions of so many chains need: before forking, as autograd does not work in every fork."""
+        at = torch.arange(chains * self.dim, dtype=self.dtype, device=self.device).reshape(chains, self.dim)
+        before = self.evaluations
+        self(0.3 * torch.sin(1.0 + at))
+        self.evaluations = before
+
+    def _reference(self, position: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a new graph is compared with: the model itself, or, in a fork, the graph that was compared with it before."""
+        if multiprocessing.parent_process() is None or not self._traced:
+            return self.plain(position, *tensors)
+        chains, way = next(iter(self._traced.items()))
+        padded = torch.cat([position, position[:1].expand(-len(position) % chains, -1)])
+        value, gradient = (torch.cat(parts) for parts in zip(*(way(u, *tensors) for u in padded.split(chains)), strict=True))
+        return value[: len(position)], gradient[: len(position)], value[: len(position)].abs()
 
     def _plainly(self, position: Tensor, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         u = position.detach().clone().requires_grad_()
@@ -282,7 +298,7 @@ class LogJoint:
         """The fastest right way to value and gradient for this number of chains and these shapes of rows."""
         target = Target(
             lambda u, *t: self._log_joint(self._split(u), *t)[0],
-            self.plain,
+            self.plain if self.rows_per_chain else self._reference,
             self.rows_per_chain,
             fixed=tensors is self._own,
         )

@@ -6,8 +6,8 @@
 4. one chain traced, its graph run chain after chain;
 5. the model itself, run by autograd chain after chain.
 
-Each is compared with 5, at the positions of ``agreement.points``, when it is built. torch's rules for batching an op are many,
-some of them are wrong, and fused kernels read memory past them: what is compared cannot be wrong without a word.
+Each is compared with 5, at the positions of ``agreement.points``, when it is built. torch's rules for batching an op are
+many, some of them are wrong, and fused kernels read memory past them: what is compared cannot be wrong without a word.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from torch.func import grad_and_value, vmap
 
 from ..types import ModelError
 from .agreement import Values, disagreement, points
-from .graph import ReadsInputs, Shapes, Untraceable, batchable, brief, control_flow, quiet, random_numbers, refuse_random, trace
+from .graph import (
+    ReadsInputs,
+    Shapes,
+    Untraceable,
+    batchable,
+    brief,
+    control_flow,
+    quiet,
+    random_numbers,
+    refuse_random,
+    trace,
+)
 from .layout import RowsLast
 from .simplify import simplify
 
@@ -73,7 +84,7 @@ def choose(target: Target, position: Tensor, tensors: tuple[Tensor, ...]) -> Way
                 warnings.warn(f"{reasons[0]}: {slow}, which is slower, and right", stacklevel=5)
             return way
         reasons.append(why)
-    raise AssertionError("the model agrees with itself")
+    raise ModelError(f"the model's log joint changes from call to call: {reasons[-1]}")
 
 
 def _ways(target: Target, position: Tensor, tensors: tuple[Tensor, ...]) -> Iterator[tuple[Callable[[], Way], str]]:

@@ -157,7 +157,10 @@ NETS = {
     "RNN": (lambda: Then(nn.RNN(4, 3, batch_first=True), last, 3), SERIES),
     "attention": (lambda: Then(nn.MultiheadAttention(4, 2, batch_first=True), attend, 4), SERIES),
     "fused attention": (lambda: Then(nn.MultiheadAttention(4, 2, batch_first=True), light, 4), SERIES),
-    "transformer": (lambda: Then(nn.TransformerEncoderLayer(4, 2, 6, 0.0, batch_first=True), lambda m, x: m(x).mean(1), 4), SERIES),
+    "transformer": (
+        lambda: Then(nn.TransformerEncoderLayer(4, 2, 6, 0.0, batch_first=True), lambda m, x: m(x).mean(1), 4),
+        SERIES,
+    ),
     "1-D convolution": (lambda: Then(nn.Conv1d(4, 3, 3), flat, 12), CHANNELS),
     "2-D convolution": (lambda: Then(nn.Conv2d(2, 3, 3), flat, 48), IMAGE),
     "grouped convolution": (lambda: Then(nn.Conv2d(2, 4, 3, groups=2), flat, 64), IMAGE),
@@ -165,7 +168,9 @@ NETS = {
     "transposed convolution": (lambda: Then(nn.ConvTranspose2d(2, 2, 2, stride=2), flat, 288), IMAGE),
     "channels last": (lambda: Then(nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last), pixels_last, 48), IMAGE),
     "pooling and upsampling": (
-        lambda: Then(nn.Sequential(nn.Conv2d(2, 2, 3), nn.AvgPool2d(2), nn.Upsample(scale_factor=2, mode="bilinear")), flat, 32),
+        lambda: Then(
+            nn.Sequential(nn.Conv2d(2, 2, 3), nn.AvgPool2d(2), nn.Upsample(scale_factor=2, mode="bilinear")), flat, 32
+        ),
         IMAGE,
     ),
     "embedding": (embedded, None),
@@ -173,12 +178,21 @@ NETS = {
     "LayerNorm": (lambda: Then(nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.ELU()), lambda m, x: m(x), 5), VECTOR),
     "bilinear": (lambda: Then(nn.Bilinear(4, 4, 3), lambda m, x: m(x, x.flip(-1)), 3), VECTOR),
     "tied weights": (Tied, VECTOR),
-    "weight norm": (lambda: Then(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), lambda m, x: m(x).tanh(), 3), VECTOR),
-    "orthogonal": (lambda: Then(nn.utils.parametrizations.orthogonal(nn.Linear(4, 4), "weight", "cayley"), lambda m, x: m(x), 4), VECTOR),
+    "weight norm": (
+        lambda: Then(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), lambda m, x: m(x).tanh(), 3),
+        VECTOR,
+    ),
+    "orthogonal": (
+        lambda: Then(nn.utils.parametrizations.orthogonal(nn.Linear(4, 4), "weight", "cayley"), lambda m, x: m(x), 4),
+        VECTOR,
+    ),
     "ParameterList": (Listed, VECTOR),
     "mixer": (Mixer, SERIES),
     "einsum": (Einsum, SERIES),
-    "transpose and reshape": (lambda: Then(nn.Linear(4, 3), lambda m, x: m(x).transpose(1, 2).reshape(len(x), -1), 15), SERIES),
+    "transpose and reshape": (
+        lambda: Then(nn.Linear(4, 3), lambda m, x: m(x).transpose(1, 2).reshape(len(x), -1), 15),
+        SERIES,
+    ),
     "permute and view": (lambda: Then(nn.Linear(4, 4), lambda m, x: m(x).T.contiguous().view(4, len(x)).T, 4), VECTOR),
     "frozen part": (frozen, VECTOR),
     "buffers": (Buffered, VECTOR),
@@ -208,7 +222,9 @@ def own(net, values, x, y, weight):
     for p in named.values():
         lp = lp + (-0.5 * (p / PRIOR) ** 2 - math.log(PRIOR) - 0.5 * math.log(2 * math.pi)).sum()
     gradients = torch.autograd.grad(lp, list(named.values()), allow_unused=True)
-    return lp.detach(), {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(named.items(), gradients, strict=True)}
+    return lp.detach(), {
+        n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(named.items(), gradients, strict=True)
+    }
 
 
 def agree(joint, net, at, rows, weight):

@@ -1,0 +1,69 @@
+"""The names of torch that are not public do what ``_torch`` needs of them."""
+
+import torch
+from torch import nn
+from torch.distributions import constraints
+from torch.func import functionalize
+
+from bnn_zoo import _torch
+
+
+def test_classes_of_constraints():
+    assert isinstance(constraints.independent(constraints.real, 2), _torch.Independent)
+    assert not isinstance(constraints.real, _torch.Independent)
+    assert isinstance(constraints.integer_interval(0, 3), _torch.IntegerInterval)
+    assert not isinstance(constraints.interval(0, 3), _torch.IntegerInterval)
+
+
+def test_batchnorm():
+    assert isinstance(nn.BatchNorm2d(3), _torch.BatchNorm) and isinstance(nn.SyncBatchNorm(3), _torch.BatchNorm)
+    assert not isinstance(nn.GroupNorm(1, 3), _torch.BatchNorm)
+
+
+def test_hook_before_any_module():
+    seen = []
+    handle = _torch.register_module_forward_pre_hook(lambda module, _: seen.append(type(module)))
+    try:
+        nn.Linear(1, 1)(torch.zeros(1, 1))
+    finally:
+        handle.remove()
+    nn.Linear(1, 1)(torch.zeros(1, 1))
+    assert seen == [nn.Linear]
+
+
+def test_reads_tell_what_was_read():
+    """Numbers read from the second input are constants of the graph; of the first they are noted too."""
+
+    def f(x, n):
+        with _torch.Reads() as reads:
+            kept.append(reads)
+            y = x * int(n.max())
+            return y + 1 if bool(torch.arange(3)[1] > 0) else y - 1
+
+    kept = []
+    x, n = torch.randn(3), torch.tensor([1, 5])
+    graph = _torch.make_fx(functionalize(f))(x, n)
+    torch.testing.assert_close(graph(x, n), 5 * x + 1)
+    placeholders = {node.name for node in graph.graph.nodes if node.op == "placeholder"}
+    read = [node for reads in kept for node in reads.nodes]
+    assert len(read) >= 2
+    direct = {m.name for node in read for m in node.all_input_nodes} & placeholders
+    assert len(direct) == 1  # n, through its maximum; not x
+
+
+def test_options_of_the_compiler(monkeypatch):
+    cpu = _torch.compiler_options(torch.device("cpu"))
+    assert set(cpu) <= {"cpp.use_decompose_tanh", "guard_filter_fn"}
+    known = torch._inductor.list_options()
+    assert all(name in known for name in cpu if name != "guard_filter_fn")
+    monkeypatch.delattr(torch.compiler, "skip_all_guards_unsafe", raising=False)
+    assert "guard_filter_fn" not in _torch.compiler_options(torch.device("cpu"))
+    assert _torch.compiler_options(torch.device("cuda")) == {}
+
+
+def test_the_compiler_works_alone_in_a_fork(monkeypatch):
+    import torch._inductor.config as config
+
+    monkeypatch.setattr(config, "compile_threads", 4)
+    _torch.compile_alone()
+    assert config.compile_threads == 1
