@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.func import functionalize
+from torch.func import functionalize, grad
 
 from .._scope import seeded
 from .._torch import Reads, make_fx
@@ -143,8 +144,8 @@ def batchable(graph: fx.GraphModule) -> fx.GraphModule:
             node.replace_all_uses_with(node.args[1])
         elif node.target is aten.slice_scatter.default:
             base, source = node.args[:2]
-            where: Any = node.args[2:]
-            dim, start, end, step = (*where, *SLICE[len(where) :])
+            where = list(node.args[2:])
+            dim, start, end, step = where + list(SLICE[len(where) :])
             size = base.meta["kind"][0][dim]
             node.args = (base, source, dim, start or 0, size if end is None else min(end, size), step)
         elif node.target in (aten.view.default, aten._unsafe_view.default):
@@ -158,6 +159,18 @@ def batchable(graph: fx.GraphModule) -> fx.GraphModule:
 
 def _alike(a: Any, b: Any) -> bool:
     return isinstance(a, fx.Node) and isinstance(b, fx.Node) and a.meta["kind"] == b.meta["kind"]
+
+
+def value_and_gradient(f: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    """``f(at)`` and its gradient by autograd; in a fork of a process that has used autograd before, by functorch."""
+    if multiprocessing.parent_process() is not None:
+        gradient = grad(f)(at.detach())
+        return f(at.detach()).detach(), gradient
+    u = at.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = f(u)
+        slope = torch.autograd.grad(value, u, allow_unused=True)[0] if value.requires_grad else None
+    return value.detach(), torch.zeros_like(at) if slope is None else slope
 
 
 class Shapes(fx.Interpreter):

@@ -30,7 +30,7 @@ from .._scope import factory, seeded
 from ..types import DataError, Model
 from .agreement import close
 from .compiled import Compiled, Inlined, prepare
-from .graph import quiet
+from .graph import quiet, value_and_gradient
 from .messengers import Constrained, Subsampled, Unconstrained, Unvalidated
 from .sites import look
 from .ways import Target, Way, choose, of_chain
@@ -205,18 +205,21 @@ class LogJoint:
         return value[: len(position)], gradient[: len(position)], value[: len(position)].abs()
 
     def _plainly(self, position: Tensor, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        u = position.detach().clone().requires_grad_()
+        seen: list[Any] = []
+
+        def value_at(u: Tensor) -> Tensor:
+            value, run = self._log_joint(self._split(u), *tensors)
+            seen[:] = [msg for msg in run.trace.nodes.values() if msg["type"] == "sample"]
+            return value
+
         try:
-            with torch.enable_grad():
-                value, run = self._log_joint(self._split(u), *tensors)
-                (gradient,) = torch.autograd.grad(value, u, allow_unused=True) if value.requires_grad else (None,)
+            value, gradient = value_and_gradient(value_at, position)
         except torch.linalg.LinAlgError:
-            return u.new_full((), torch.nan), torch.zeros_like(position), u.new_zeros(())
+            return position.new_full((), torch.nan), torch.zeros_like(position), position.new_zeros(())
         with torch.no_grad():
-            nodes = [msg for msg in run.trace.nodes.values() if msg["type"] == "sample"]
-            terms = [scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"]) for msg in nodes]
-            size = sum((torch.as_tensor(t).abs().sum() for t in terms), u.new_zeros(()))
-        return value.detach(), torch.zeros_like(position) if gradient is None else gradient, size
+            terms = [scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"]) for msg in seen]
+            size = sum((torch.as_tensor(t).detach().abs().sum() for t in terms), position.new_zeros(()))
+        return value, gradient, size
 
     def _converted(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
         """At a position of another dtype or device, whose own the results get."""
