@@ -29,7 +29,16 @@ def main() -> None:
     """Bayesian neural networks on Pyro: any network, any backend, ArviZ out."""
 
 
-@app.command()
+COMPARE = """Sample one Bayesian neural network with several backends and compare them.
+
+One hidden layer of 50 tanh units, weights N(0, 1/fan-in), on a train/test split of real data.
+
+Says how the file was read, prints one table, and writes <backend>.nc (ArviZ InferenceData), the table and pictures to OUT.
+
+Ctrl-C stops it; what is written stays."""
+
+
+@app.command(help=COMPARE)
 def compare(
     data: Annotated[str, typer.Option(help=f"{', '.join(EMBEDDED)}, or an .npz with X and y, or a .csv")] = "diabetes",
     target: Annotated[str | None, typer.Option(help="the target's column in a .csv")] = None,
@@ -41,8 +50,8 @@ def compare(
     separator: Annotated[str | None, typer.Option(help="what parts the fields of a .csv; by default found")] = None,
     decimal: Annotated[str | None, typer.Option(help="'.' or ',' in the numbers of a .csv; by default found")] = None,
     split: Annotated[int, typer.Option(help="which train_<k>/test_<k> of an .npz that has them")] = 0,
-    backends: Annotated[str, typer.Option(help="comma-separated")] = ",".join(comparison.BACKENDS),
-    chains: Annotated[int, typer.Option(min=1)] = 4,
+    backends: Annotated[str, typer.Option(help="which, comma-separated")] = ",".join(comparison.BACKENDS),
+    chains: Annotated[int, typer.Option(min=1, help="of each backend; at most 2 of MeanField, where they are restarts")] = 4,
     draws: Annotated[int, typer.Option(min=25, help="kept draws of each chain")] = 300,
     seed: Annotated[int, typer.Option(help="of the split and of every backend; 0 … 2**64 − 1")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; by default cpu")] = None,
@@ -51,12 +60,7 @@ def compare(
     ),
     progress: Annotated[bool, typer.Option(help="progress bars")] = True,
 ) -> None:
-    """Sample one Bayesian neural network with several backends and compare them.
-
-    One hidden layer of 50 tanh units, weights N(0, 1/fan-in), on a train/test split of real data. Says how the file was
-    read, prints one table and writes <backend>.nc (ArviZ InferenceData), the table as Markdown and CSV, and pictures into
-    OUT. Ctrl-C stops it; what is written stays.
-    """
+    """Sample one Bayesian neural network with several backends and compare them."""
     names = [name.strip() for name in backends.split(",") if name.strip()]
     unknown = [name for name in names if name not in comparison.BACKENDS]
     if unknown or not names:

@@ -24,6 +24,8 @@ GROUPED_POINT = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII)  # 1
 GROUPED_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?", re.ASCII)  # 1.234.567,8
 EITHER_COMMA = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # 1,234
 EITHER_POINT = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)  # 1.234
+ADORNED = re.compile(r"[$€£¥]?\s*[+-]?\s*\d[\d.,'’\s]*[$€£¥%‰]?")  # $1,200, 12 %, 1 234
+CODE = re.compile(r"0\d+", re.ASCII)
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 TIME = r"([T ]?\d{1,2}:\d{2}.*)?"
 DATE = re.compile(
@@ -98,7 +100,9 @@ def decimal_mark(name: str, columns: Sequence[Iterable[str]], separator: str) ->
 
 
 def read(name: str, cells: Sequence[str], lines: Sequence[int], missing: Sequence[str], decimal: str) -> Column | Trouble:
-    """One column. Raises DataError for infinite values and for dates; Trouble says what else is wrong with it."""
+    """One column. Raises DataError for infinite values, dates, and numbers with signs or units; Trouble says what else is
+    wrong with it.
+    """
     words = {word.strip() for word in missing}
     as_numbers = {to_number(word, decimal) for word in words} - {None}
     numbers = {cell: to_number(cell, decimal) for cell in set(cells)}
@@ -115,6 +119,12 @@ def read(name: str, cells: Sequence[str], lines: Sequence[int], missing: Sequenc
     if not others:
         return Column(
             _finite(name, np.array([np.nan if c in gone else numbers[c] for c in cells], float), holes, lines), holes
+        )
+    signed = [cell for cell in others if ADORNED.fullmatch(cell)]
+    if 2 * len(signed) > len(others):
+        raise DataError(
+            f"{name} holds numbers with signs, units or blanks in them ({signed[0]!r}): write plain numbers, or, where they "
+            f"are labels, put a letter before each; or leave the column out with {option('drop', name)}"
         )
     if "" in others or _meant_numbers(kept, others):
         return _trouble(name, cells, lines, kept, others)

@@ -45,6 +45,15 @@ def listed(names: Iterable[object]) -> str:
     return ", ".join(words[:LISTED]) + more
 
 
+def alike(names: Iterable[str]) -> str:
+    """A remark on names that differ in case only, or nothing."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.casefold(), []).append(name)
+    twins = [group for group in groups.values() if len(group) > 1]
+    return f" ({' and '.join(twins[0])} differ in case only)" if twins else ""
+
+
 def count(number: int, what: str) -> str:
     """``1 row``, ``2 rows``."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

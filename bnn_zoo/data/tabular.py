@@ -113,6 +113,8 @@ def table(
         raise DataError(f"expected decimal to be '.' or ',', got {decimal!r}")
     if not 0 < test_share < 1:
         raise DataError(f"expected test_share between 0 and 1, got {test_share}: 0.2 keeps a fifth of the rows for testing")
+    if seed < 0:
+        raise DataError(f"expected a seed from 0, got {seed}")
     raw, name = _read(source, target, settings, split)
     if raw.rows is None and split != 0:
         raise DataError(f"{name} brings no splits, so there is no split {split}: leave it out; seed chooses the test rows")
@@ -152,6 +154,8 @@ def _read(source: str | Path, target: str | None, settings: dict[str, Any], spli
 def _permuted(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(seed).permutation(rows)
     held = max(1, round(share * rows))
+    if rows - held < 2:
+        raise DataError(f"test_share={share} of {rows} rows leaves {rows - held} for training: expected at least 2")
     return order[held:], order[:held]
 
 

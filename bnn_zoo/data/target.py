@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..types import DataError
-from .raw import Task, count, listed, option
+from .raw import Task, alike, count, listed, option
 
 MOST_CLASSES = 50
 """A classification has at most so many classes."""
@@ -38,6 +38,11 @@ def labels_or_numbers(
             f"; for classes say {option('task', 'classification')}" if numeric and _whole(values) and task is None else ""
         )
         return y.astype(np.float64), (), (f"{target} holds {said}: a regression{other}",)
+    if y.dtype.kind == "U" and task is None and 2 * len(values) > len(y):
+        raise DataError(
+            f"{name}: the target {target!r} holds {said} in {len(y)} rows, too many for classes: name another target, write "
+            f"numbers, or say {option('task', 'classification')}"
+        )
     if len(values) > MOST_CLASSES:
         raise DataError(
             f"{name}: the target {target!r} holds {said}: expected at most {MOST_CLASSES} classes; name another target, or "
@@ -63,7 +68,7 @@ def _described(values: np.ndarray, y: np.ndarray) -> str:
     if y.dtype.kind == "b":
         return "true and false"
     if y.dtype.kind == "U":
-        return f"text with {count(len(values), 'value')} ({listed(values)})"
+        return f"text with {count(len(values), 'value')} ({listed(values)}){alike(map(str, values))}"
     kind = "whole numbers" if _whole(values) else "numbers"
     return f"{len(values):,} different {kind} from {values[0]:,} to {values[-1]:,} in {len(y):,} rows"
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..types import DataError
 from . import columns as reader
-from .columns import MISSING, MOST_LEVELS, POINT, Column, Trouble
+from .columns import CODE, MISSING, MOST_LEVELS, POINT, Column, Trouble
 from .delimited import Cells, delimited
-from .raw import Raw, count, listed, option
+from .raw import Raw, alike, count, listed, option
 
 
 def textfile(
@@ -33,6 +33,9 @@ def textfile(
     read = [reader.read(n, c, cells.lines, missing, mark) for n, c in zip(cells.names, cells.columns, strict=True)]
     _raise(path.name, [column for column in read if isinstance(column, Trouble)])
     held = {n: column for n, column in zip(cells.names, read, strict=True) if isinstance(column, Column)}
+    codes = [n for n, c in zip(cells.names, cells.columns, strict=True) if n in held and any(map(CODE.fullmatch, c))]
+    for name in (name for name in codes if held[name].values.dtype.kind == "f"):
+        notes += (f"{name} has zeros in front and is read as numbers: where these are codes, put a letter before each",)
     held, left_out = _whole_rows(path.name, held, missing)
     y = held.pop(target).values
     if y.dtype.kind == "U" and (odd := sorted(_words(y))):
@@ -149,7 +152,7 @@ def _inputs(file: str, name: str, column: Column, rows: int) -> Iterator[tuple[s
             f"expected at most {MOST_LEVELS} and half the rows, since each becomes an input; write numbers, group it, or "
             f"leave it out with {option('drop', name)}"
         )
-    note = f"{name} is text: {count(len(levels), 'indicator')}, {listed(levels)}"
+    note = f"{name} is text: {count(len(levels), 'indicator')}, {listed(levels)}{alike(map(str, levels))}"
     for word in sorted(_words(levels)):
         note += f" ({word!r} is one of them; if it means missing, say {option('missing', word)})"
     for i, level in enumerate(levels):

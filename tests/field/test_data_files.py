@@ -222,6 +222,11 @@ REFUSED = {
     "text of many values": (lines("who,a,y", lambda i: f"name{i // 2}x{i % 9},{i % 7},{i}.5"), "who is text with 30"),
     "an empty cell in text": (lines("c,a,y", lambda i: f"{'' if i == 4 else 'uv'[i % 2]},{i % 7},{i}.5"), "empty cells"),
     "nan among labels": (lines("a,y", lambda i: f"{i % 7},{'nan' if i == 4 else 'uv'[i % 2]}"), "'nan' among its labels"),
+    "currency": (lines("a,p,y", lambda i: f'{i % 7},"${i},000",{i}.5'), r"p holds numbers with signs.*'\$0,000'"),
+    "currency as target": (lines("a,y", lambda i: f'{i % 7},"{1000 + i} €"'), "y holds numbers with signs"),
+    "per cent of few values": (lines("a,p,y", lambda i: f"{i % 7},{i % 3 * 10}%,{i}.5"), "p holds numbers with signs.*'0%'"),
+    "thousands by blanks": (lines("a,y", lambda i: f"{i % 7},1 {i + 100}"), "y holds numbers with signs"),
+    "a class for each row": (lines("a,y", lambda i: f"{i % 7},row {i}"), r"too many for classes.*task='classification'"),
     "nothing": ("", "is empty"),
     "nothing but quotation marks": ('""\n', "is empty"),
     "a header alone": ("a,b,y\n", "no row below"),
@@ -250,6 +255,14 @@ def test_advice_to_drop_works(write):
 def test_a_column_that_counts_the_rows_is_said(write):
     notes = table(write(lines("id,a,y", lambda i: f"{i + 1},{i % 7},{i * i}.5")), target="y").notes
     assert any("id counts the rows" in note and "drop='id'" in note for note in notes)
+
+
+def test_codes_and_names_that_differ_in_case_are_said(write):
+    notes = table(write(lines("zip,c,y", lambda i: f"0{i % 7}1,{'uvU'[i % 3]},{i}.5")), target="y").notes
+    assert any(note.startswith("zip has zeros in front") for note in notes)
+    assert any("(U and u differ in case only)" in note for note in notes)
+    notes = table(write(lines("a,y", lambda i: f"{i % 7},{('yes', 'Yes', 'no')[i % 3]}")), target="y").notes
+    assert any("3 classes" in note and "(Yes and yes differ in case only)" in note for note in notes)
 
 
 def test_a_level_that_may_mean_missing_is_said(write):
@@ -313,7 +326,7 @@ def test_a_task_that_cannot_be(npz):
     with pytest.raises(DataError, match="expected task to be 'regression' or 'classification', got 'classes'"):
         target_of(list(range(60)), "classes", npz)
     with pytest.raises(DataError, match="at most 50 classes; name another target, or group"):
-        target_of([f"t{i}" for i in range(60)], npz=npz)
+        target_of([f"t{i % 60}" for i in range(120)], npz=npz)
 
 
 def test_classes_without_training_rows(npz):
@@ -460,6 +473,12 @@ def test_damaged_and_other_files(write, npz, tmp_path):
         table(tmp_path / "one.parquet")
 
 
+def test_names_of_the_home_folder(write, monkeypatch):
+    path = Path(write(PLAIN))
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert table("~/mine.csv", target="y").features == ("a", "b")
+
+
 def test_arguments_that_do_not_belong(npz, write):
     with pytest.raises(DataError, match="missing, drop is for text tables"):
         table(npz(X=X, y=Y), missing="?", drop="x0")
@@ -467,6 +486,10 @@ def test_arguments_that_do_not_belong(npz, write):
         table("wine", target="alcohol")
     with pytest.raises(DataError, match="test_share between 0 and 1"):
         table("wine", test_share=20)
+    with pytest.raises(DataError, match=r"leaves 0 for training"):
+        table(write(lines("a,y", lambda i: f"{i % 7},{i}.5")), target="y", test_share=0.99)
+    with pytest.raises(DataError, match="seed from 0, got -1"):
+        table("wine", seed=-1)
     with pytest.raises(DataError, match="decimal to be"):
         table(write(PLAIN), target="y", decimal="comma")
     with pytest.raises(DataError, match="separator to be one character"):
