@@ -15,13 +15,15 @@ import pandas as pd
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from . import export
+from ._scope import alone, seeded
 from .data import tensors
 from .density import Hold, is_data
 from .diagnostics import summarise
 from .predict import Prediction, deterministics, log_likelihood, moments, posterior_predictive, predict, replay
+from .predict.passes import Read
 from .types import DataError, Draws, Model
 
 BUDGET = 200_000_000
@@ -49,7 +51,7 @@ class Posterior:
 
     def _like_data(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """New inputs in the dtype and with the trailing shape of the data that the model was fitted to."""
-        seen = self.data if isinstance(self.data, tuple) else self.rows
+        seen = self._one_row() if isinstance(self.data, Dataset) else self.data
         for i, (new, old) in enumerate(zip(args, seen, strict=False)):
             if isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape[1:] != old.shape[1:]:
                 remedy = ": write x[None] for one row" if new.shape == old.shape[1:] else ""
@@ -65,12 +67,18 @@ class Posterior:
         """The training data as the tuple of the model's arguments; a torch Dataset is read through once."""
         if not isinstance(self.data, Dataset):
             return tuple(self.data)
-        batches = list(DataLoader(self.data, batch_size=1024))
+        with seeded(0, torch.device("cpu")):  # where the set draws random numbers, such as for augmentation
+            batches = list(DataLoader(self.data, batch_size=1024))
         return tuple(torch.cat(column) for column in zip(*batches, strict=True))
+
+    def _one_row(self) -> tuple[Any, ...]:
+        """The first row of a Dataset as a batch, for its shapes; the others are not read."""
+        with seeded(0, torch.device("cpu")):
+            return tuple(next(iter(DataLoader(Subset(self.data, [0])))))
 
     def log_likelihood(self) -> dict[str, Tensor]:
         """Pointwise log likelihood of the training rows: ``{observed site: [chain, draw, n]}``, nats."""
-        self._check_budget(self.rows, "the log likelihood")
+        self._check_budget(self.rows, "the log likelihood", lambda law, y: {"": law.log_prob(y)})
         return log_likelihood(self.model, self.draws.sites, self.rows)
 
     # ------------------------------------------------------------------ diagnostics
@@ -108,6 +116,7 @@ class Posterior:
 
     # ------------------------------------------------------------------ ArviZ
 
+    @alone()
     def to_inference_data(
         self,
         *,
@@ -130,7 +139,10 @@ class Posterior:
         Raises DataError where an array would hold more than ``BUDGET`` numbers.
         """
         sites, rows = self.draws.sites, self.rows
-        self._check_budget(rows, "the log likelihood")
+        self._check_budget(rows, "the posterior predictive", lambda law, y: {"y": law.sample(), "p": law.log_prob(y)})
+        new = None if test is None else self._like_data(tensors(test))
+        if new is not None:
+            self._check_budget(new, "the predictions", lambda law, y: {"y": law.sample(), "mean": moments(law)[0]})
         groups: dict[str, dict[str, Any]] = {
             "posterior": sites | deterministics(self.model, sites, rows),
             "sample_stats": self.draws.stats,
@@ -141,9 +153,7 @@ class Posterior:
         dims = {name: export.weight_dims(name, v.shape[2:]) for name, v in groups["posterior"].items()}
         row_dims = self._row_dims(groups["observed_data"] | groups["constant_data"], "obs_id")
         group_dims: dict[str, Any] = {}
-        if test is not None:
-            new = self._like_data(tensors(test))
-            self._check_budget(new, "the predictions")
+        if new is not None:
             groups["predictions"] = _with_means(self.model, sites, new, seed)
             if not groups["predictions"]:
                 raise DataError(
@@ -202,21 +212,24 @@ class Posterior:
         """Draws from the prior and data from them: one chain of ``count``."""
         from pyro.infer import Predictive
 
-        from ._scope import seeded
-
         with torch.no_grad(), seeded(seed, torch.device("cpu")):
             made = Predictive(poutine.uncondition(self.model), num_samples=count)(*self.rows)
         prior = {n: made[n].reshape(1, count, *v.shape[2:]) for n, v in self.draws.sites.items()}
         data = {n: made[n].reshape(1, count, *v.shape) for n, v in self._split(self.rows)[0].items()}
         return {"prior": prior, "prior_predictive": data}
 
-    def _check_budget(self, rows: tuple[Any, ...], what: str) -> None:
-        most = max((len(t) for t in rows if isinstance(t, Tensor) and t.dim()), default=1)
-        count = self.draws.chains * self.draws.draws * most
-        if count > BUDGET:
+    def _check_budget(self, rows: tuple[Any, ...], what: str, read: Read) -> None:
+        """One draw shows how many numbers all of them make."""
+        one = {name: value[:1, :1] for name, value in self.draws.sites.items()}
+        found = replay(self.model, one, rows, read)
+        shapes = [v.shape[2:] for values in found.values() for v in values.values()]
+        shape = max(shapes, key=lambda shape: shape.numel(), default=torch.Size())
+        chains, draws = self.draws.chains, self.draws.draws
+        if (count := chains * draws * shape.numel()) > BUDGET:
+            numbers = " × ".join(map(str, [f"{chains} chains", f"{draws} draws", *shape]))
             raise DataError(
-                f"{what} would hold {count:,} numbers, {self.draws.chains} chains × {self.draws.draws} draws × {most} rows, "
-                f"more than {BUDGET:,}: keep fewer draws (thinning), or export a subset by Posterior(model, rows, draws)"
+                f"{what} would hold {count:,} numbers, {numbers}, more than {BUDGET:,}: keep fewer draws (thinning), or "
+                "export a subset by Posterior(model, rows, draws)"
             )
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> Path:

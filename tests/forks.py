@@ -1,5 +1,6 @@
 """Work in forks of the test's process, which spares the seconds that a new Python takes to import everything."""
 
+import faulthandler
 import multiprocessing
 import os
 import warnings
@@ -11,6 +12,7 @@ def start(work, daemon=False):
     receive, send = context.Pipe(duplex=False)
 
     def answer():
+        faulthandler.dump_traceback_later(90, exit=True)  # a fork that hangs says where
         try:
             send.send(work())
         except BaseException as error:
@@ -49,4 +51,6 @@ def alive(pid):
 
 def children(pid=None):
     """Ids of the children of a process, zombies among them."""
-    return [int(p) for p in open(f"/proc/{pid or os.getpid()}/task/{pid or os.getpid()}/children").read().split()]
+    pid = pid or os.getpid()
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]

@@ -83,7 +83,9 @@ def test_swag_draws_have_the_moments_of_its_snapshots():
     )
     for one in snapshots:
         walk.kept.add(one, {"lp": torch.zeros(1)})
-    draws, stats = walk.finite_draws()
+    sites = {"w": torch.empty(1, settings.draws, 4, dtype=torch.float64)}
+    walk.into(sites)
+    stats, draws = walk.finish(), sites["w"]
     centred = snapshots[:, 0] - snapshots[:, 0].mean(0)
     covariance = 0.5 * torch.diag(centred.square().mean(0)) + 0.5 * centred.T @ centred / 39
     seen, scale = torch.cov(draws[0].T), covariance.diagonal().sqrt()

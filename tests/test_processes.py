@@ -13,7 +13,7 @@ from test_backends import within_errors
 
 import bnn_zoo as bz
 from bnn_zoo.backends import _chains, _processes
-from bnn_zoo.backends._processes import how_many, spread
+from bnn_zoo.backends._processes import Ended, how_many, spread
 
 pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are forked")
 
@@ -127,19 +127,19 @@ def test_gradients_of_all_processes_are_counted():
 
 def test_threads_and_random_state_are_put_back(two_threads):
     before = torch.random.get_rng_state()
-    seen = spread(lambda group: (torch.get_num_threads(), os.getpid()), 2, never)
+    seen = spread(lambda group, _: (torch.get_num_threads(), os.getpid()), 2, never)
     assert [threads for threads, _ in seen] == [1, 1] and seen[0][1] == os.getpid() != seen[1][1]
     assert torch.get_num_threads() == 2
     run(QUICK)
     assert torch.get_num_threads() == 2 and torch.equal(torch.random.get_rng_state(), before)
     with pytest.raises(ZeroDivisionError):
-        spread(lambda group: 1 // 0, 2, never)
+        spread(lambda group, _: 1 // 0, 2, never)
     assert torch.get_num_threads() == 2
-    assert spread(lambda group: torch.get_num_threads(), 1, never) == [2]  # alone, it keeps its threads
+    assert spread(lambda group, _: torch.get_num_threads(), 1, never) == [2]  # alone, it keeps its threads
 
 
 def test_results_come_in_order_and_may_be_large():
-    parts = spread(lambda group: torch.full((300_000,), float(group)), 3, never)
+    parts = spread(lambda group, _: torch.full((300_000,), float(group)), 3, never)
     assert [float(part.mean()) for part in parts] == [0.0, 1.0, 2.0]
 
 
@@ -147,7 +147,7 @@ def test_results_come_in_order_and_may_be_large():
 
 
 def fail_in_group(bad, error):
-    def work(group):
+    def work(group, watch=None):
         if group == bad:
             raise error
         return group
@@ -183,17 +183,18 @@ def test_what_cannot_be_sent_is_described():
     with pytest.raises(RuntimeError, match="Local"):
         spread(fail_in_group(1, Local("mine")), 2, never)
     with pytest.raises(RuntimeError, match="lambda"):
-        spread(lambda group: lambda: group, 2, never)
+        spread(lambda group, watch: lambda: group, 2, never)
 
 
-def test_a_killed_child_says_what_to_do():
-    def work(group):
+def test_a_killed_child_leaves_its_place_to_its_end():
+    def work(group, watch=None):
         if group == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return group
 
-    with pytest.raises(RuntimeError, match=r"ended with exit code -9 \(out of memory\?\): use fewer processes"):
-        spread(work, 2, never)
+    first, killed, third = spread(work, 3, never)
+    assert (first, killed, third) == (0, Ended(-signal.SIGKILL), 2)
+    assert str(killed) == "ended with exit code -9 (out of memory?)"
     assert_no_children()
 
 
@@ -207,7 +208,7 @@ def assert_no_children():
 def test_a_failure_here_ends_children_that_are_at_work():
     waiting = threading.Event()  # never set
 
-    def work(group):
+    def work(group, watch=None):
         if group == 0:
             raise ValueError("here")
         waiting.wait(60)
@@ -233,7 +234,7 @@ def test_a_failure_here_ends_children_with_results_that_nobody_reads():
     """A result larger than a pipe's buffer must not keep its process waiting for ever, even while the error is kept."""
     read, write = os.pipe()
 
-    def work(group):
+    def work(group, watch=None):
         if group == 0:
             for _ in range(2):
                 os.read(read, 1)
@@ -290,7 +291,7 @@ def test_ctrl_c_while_waiting_for_the_others():
     parent = os.getpid()
     read, _ = os.pipe()
 
-    def work(group):
+    def work(group, watch=None):
         if group == 0:
             return "all"
         try:
@@ -349,7 +350,7 @@ def test_a_fork_compiles_by_itself():
     """The threads of the compiler's pool do not live in a fork: one that waited for them would never end."""
     torch.compile(torch.sin)(torch.ones(3))
 
-    def work(group):
+    def work(group, watch=None):
         if group:
             signal.alarm(120)  # a fork that waits is killed, and that is an error here
         return torch.compile(torch.cos if group else torch.sin)(torch.zeros(5))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._random import Use, generator
+from .._scope import alone
 from ..density import LogJoint, from_prior
 from ..types import DataError, Draws, Model
+from ._draws import Store, room, some
 from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
-from ._processes import how_many, one_thread, spread
+from ._processes import Ended, Watch, how_many, one_thread, spread
 from ._rows import density_of
-from ._settings import at_least, flags, need_memory, start_of, start_rule
+from ._settings import at_least, flags, start_of, start_rule
 from ._steady import steady
 
 Start = Callable[[LogJoint, int, torch.Generator], Tensor]
@@ -58,6 +61,7 @@ class FullBatch:
         """A run of ``chains`` chains, about to begin: each sampler has its own."""
         raise NotImplementedError
 
+    @alone()
     def run(
         self,
         model: Model,
@@ -74,7 +78,6 @@ class FullBatch:
         """
         log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=self.compile)
         self._need_all_rows(log_joint)
-        need_memory(self, log_joint, self.draws, self.warmup)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, seed, threads, progress)
 
@@ -89,21 +92,28 @@ class FullBatch:
                     self._prepare(log_joint, chains)
         compile_time = clock.lap()
 
-        def work(group: int) -> dict[str, Any] | str:
+        sites = room(self, log_joint, self.draws, warmup=self.warmup, shared=count > 1)
+        ends = list(accumulate(sizes))
+        groups = [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+        def work(group: int, watch: Watch) -> dict[str, Any] | str:
+            chains = groups[group]
+            store = Store(log_joint, {name: value[chains.start : chains.stop] for name, value in sites.items()})
             moves = generator(log_joint.device, seed, Use.MOVES, group)
             try:
-                return self._sample(log_joint, sizes[group], moves, progress=progress and group == 0)
+                return self._sample(log_joint, store, moves, progress and group == 0, watch)
             except KeyboardInterrupt as early:
                 return str(early)
 
-        parts = self._with_draws(spread(work, count, cut_short=self._cut_short))
-        done = min(part["positions"].shape[1] for part in parts)
-        short = interrupted(done, self.draws, "draws")
-        positions = torch.cat([part["positions"][:, :done] for part in parts])
+        made = self._with_draws(dict(zip(groups, spread(work, count, cut_short=self._cut_short), strict=True)))
+        parts, kept = list(made.values()), [chain for chains in made for chain in chains]
+        done = min(part["draws"] for part in parts)
+        short = interrupted(done, self.draws, "draws") or len(made) < count
+        sites = some(sites, done, kept)
         stats = {k: torch.cat([part["stats"][k][:, :done] for part in parts]) for k in parts[0]["stats"]}
         self.warn(stats)
-        room = {k: min(part["history"][k].shape[1] for part in parts) for k in parts[0]["history"]}
-        history = {k: torch.cat([part["history"][k][:, :n] for part in parts]) for k, n in room.items()}
+        lengths = {k: min(part["history"][k].shape[1] for part in parts) for k in parts[0]["history"]}
+        history = {k: torch.cat([part["history"][k][:, :n] for part in parts]) for k, n in lengths.items()}
         attrs = describe_run(
             self,
             seed=seed,
@@ -119,21 +129,31 @@ class FullBatch:
             threads=1 if count > 1 else threads,
             interrupted=short,
         )
-        return Draws(to_cpu(log_joint.constrain(positions)), to_cpu(stats), to_cpu(history), attrs)
+        return Draws(sites, to_cpu(stats), to_cpu(history), attrs)
 
     def _cut_short(self, part: dict[str, Any] | str) -> bool:
-        return isinstance(part, str) or part["positions"].shape[1] < self.draws
+        return isinstance(part, str) or part["draws"] < self.draws
 
-    def _with_draws(self, parts: list[dict[str, Any] | str]) -> list[dict[str, Any]]:
-        """The groups of chains that came to their draws; an interrupted run may have others, still in warm-up."""
-        made = [part for part in parts if not isinstance(part, str)]
+    def _with_draws(self, parts: dict[range, dict[str, Any] | str | Ended]) -> dict[range, dict[str, Any]]:
+        """The groups of chains that came to their draws; others were still in warm-up, or their process was killed."""
+        made = {chains: part for chains, part in parts.items() if isinstance(part, dict)}
+        lost = {chains: part for chains, part in parts.items() if isinstance(part, Ended)}
+        remedy = "use fewer processes, or fewer chains"
         if not made:
-            raise KeyboardInterrupt(next(part for part in parts if isinstance(part, str)))
-        if len(made) < len(parts):
-            chains = sum(len(part["positions"]) for part in made)
+            for chains, how in lost.items():
+                raise RuntimeError(f"the process with chains {_listed(chains)} {how}, before there were draws: {remedy}")
+            raise KeyboardInterrupt(next(part for part in parts.values() if isinstance(part, str)))
+        left = sum(map(len, made))
+        for chains, how in lost.items():
             warnings.warn(
-                f"interrupted: {self.chains - chains} of {self.chains} chains were still in warm-up and are left out",
-                stacklevel=4,
+                f"chains {_listed(chains)} of {self.chains} are lost, their process {how}; the draws of {left} chains are "
+                f"returned: {remedy}",
+                stacklevel=5,
+            )
+        waiting = self.chains - left - sum(map(len, lost))
+        if waiting:
+            warnings.warn(
+                f"interrupted: {waiting} of {self.chains} chains were still in warm-up and are left out", stacklevel=5
             )
         return made
 
@@ -145,24 +165,26 @@ class FullBatch:
         generator = torch.Generator(log_joint.device).manual_seed(0)
         replace(self, init=from_prior).walk(log_joint, chains, generator).move()
 
-    def _sample(self, log_joint: LogJoint, chains: int, generator: torch.Generator, progress: bool) -> dict[str, Any]:
-        """Warm up and sample in this process: positions ``[chain, draw, dim]``, statistics, history and counts."""
+    def _sample(
+        self, log_joint: LogJoint, store: Store, generator: torch.Generator, progress: bool, watch: Watch
+    ) -> dict[str, Any]:
+        """Warm up and sample in this process, into ``store``: how many draws, statistics, history and counts."""
         clock, before = Clock(log_joint.device), log_joint.evaluations
-        walk = self.walk(log_joint, chains, generator)
+        walk = self.walk(log_joint, store.chains, generator)
         name = type(self).__name__
-        done = drive(walk.warm, self.warmup, label=f"{name} warm-up", progress=progress, describe=walk.describe)
+        bar: dict[str, Any] = {"progress": progress, "describe": walk.describe, "watch": watch}
+        done = drive(walk.warm, self.warmup, label=f"{name} warm-up", **bar)
         if done < self.warmup:
             raise KeyboardInterrupt(f"interrupted in warm-up, after {done} of {self.warmup} transitions: no draws yet")
         walk.settle()
         tuning_gradients, tuning_time = log_joint.evaluations - before, clock.lap()
-        total = self.draws * self.thinning
-        drive(walk.sample, total, label=f"{name} draws", progress=progress, describe=walk.describe)
-        if not walk.kept.count:
+        walk.kept = store
+        drive(walk.sample, self.draws * self.thinning, label=f"{name} draws", **bar)
+        if not store.count:
             raise KeyboardInterrupt(f"interrupted before the first of {self.draws} draws: nothing to return")
-        positions, stats = walk.kept.result()
         return {
-            "positions": positions,
-            "stats": stats,
+            "draws": store.count,
+            "stats": store.result(),
             "history": walk.history(),
             "gradients": log_joint.evaluations - before,
             "tuning_gradients": tuning_gradients,
@@ -182,13 +204,17 @@ class FullBatch:
                 )
 
 
+def _listed(chains: range) -> str:
+    return ", ".join(map(str, chains))
+
+
 class Walk:
     """One run under way: the kernel's state, the tuning, and what is kept. Subclasses say how to warm up and to move."""
 
     def __init__(self, settings: FullBatch, log_joint: LogJoint, chains: int, generator: torch.Generator) -> None:
         self.settings, self.log_joint, self.generator = settings, log_joint, generator
         self.start = start_of(settings, log_joint, generator, chains)
-        self.kept = Recorder(settings.draws)
+        self.kept: Recorder | Store = Recorder(settings.draws)
         self.tuned = Recorder(max(settings.warmup, 1))
 
     def warm(self, i: int) -> None:

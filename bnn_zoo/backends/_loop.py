@@ -17,16 +17,27 @@ from tqdm import tqdm
 from .._random import whole_seed
 
 
-def drive(step: Callable[[int], None], total: int, *, label: str, progress: bool, describe: Callable[[], str]) -> int:
+def drive(
+    step: Callable[[int], None],
+    total: int,
+    *,
+    label: str,
+    progress: bool,
+    describe: Callable[[], str] = str,
+    watch: Callable[[], None] | None = None,
+) -> int:
     """Call ``step(0)``, ``step(1)``, … ``total`` times; return how many were completed. Ctrl-C ends it early.
 
     ``describe()`` is what the bar says behind the rate: step size, divergences, loss. It is asked for at most five times a
-    second, because it may have to wait for the device.
+    second, because it may have to wait for the device. ``watch()`` is called before each step and ends it early as well
+    where it raises KeyboardInterrupt.
     """
     done, said = 0, 0.0
     with tqdm(total=total, desc=label, disable=not progress, leave=True, mininterval=0.2) as bar:
         try:
             for i in range(total):
+                if watch:
+                    watch()
                 step(i)
                 done += 1
                 if progress:

@@ -7,19 +7,33 @@ the interpreter and splitting one matrix product over cores gains little (1.2 ti
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
 
 from ._steady import cores
+
+LOOK = 0.2
+"""Seconds between looks at the other processes."""
+PR_SET_PDEATHSIG = 1
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+Watch = Callable[[], None]
 
 
 def how_many(asked: int | None, chains: int, device: torch.device) -> int:
@@ -37,19 +51,23 @@ def how_many(asked: int | None, chains: int, device: torch.device) -> int:
     return min(asked or cores(), chains) if possible else 1
 
 
-def spread(work: Callable[[int], Any], count: int, cut_short: Callable[[Any], bool]) -> list[Any]:
-    """``[work(0), …, work(count − 1)]``: the first here, each other in a fork; every one with a single torch thread.
+def spread(work: Callable[[int, Watch], Any], count: int, cut_short: Callable[[Any], bool]) -> list[Any]:
+    """``[work(0, watch), …, work(count − 1, watch)]``: the first here, each other in a fork; each with one torch thread.
 
+    Work calls ``watch()`` often. It raises KeyboardInterrupt where a fork was killed, so that what this process has is not
+    made for nothing; ``Ended`` then stands in that fork's place. Forks do not outlive this process, however it ends.
     Ctrl-C interrupts them all (also where only the first process gets the signal: its result is then ``cut_short``), and
     each returns what it has. An exception in any of them is raised here.
     """
     if count == 1:
-        return [work(0)]
-    forks: list[_Fork] = []
+        return [work(0, lambda: None)]
+    importlib.import_module("torch._dynamo")  # the first gradient imports it, in seconds: once, not in each fork
+    forks = [_Fork(work, group) for group in range(1, count)]
     with one_thread():
         try:
-            forks = [_Fork(work, group) for group in range(1, count)]
-            first = work(0)
+            for fork in forks:
+                fork.start()
+            first = work(0, _Watching(forks))
             if cut_short(first):
                 for fork in forks:
                     fork.interrupt()
@@ -59,38 +77,103 @@ def spread(work: Callable[[int], Any], count: int, cut_short: Callable[[Any], bo
                 fork.end()
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What there is of a process that was killed."""
+
+    code: int | None
+
+    def __str__(self) -> str:
+        return f"ended with exit code {self.code}{' (out of memory?)' if self.code == -signal.SIGKILL else ''}"
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """A single torch thread inside."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
+        torch.set_num_threads(1)
         yield
     finally:
         torch.set_num_threads(threads)
 
 
 def _collect(forks: list[_Fork]) -> list[Any]:
+    """What each fork sends; Ctrl-C asks them for what they have."""
     try:
-        return [fork.result() for fork in forks]
+        _read(forks)
     except KeyboardInterrupt:
         for fork in forks:
             fork.interrupt()
-        return [fork.result() for fork in forks]
+        _read(forks)
+    return [fork.answer for fork in forks]
+
+
+def _read(forks: list[_Fork]) -> None:
+    while pipes := {fork.receive: fork for fork in forks if fork.answer is None}:
+        for pipe in wait(list(pipes)):  # Ctrl-C ends the waiting here, not half-way through a message
+            pipes[pipe].read()
+
+
+class _Watching:
+    """Looks at the forks a few times a second."""
+
+    def __init__(self, forks: list[_Fork]) -> None:
+        self.forks, self.next = forks, 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now < self.next:
+            return
+        self.next = now + LOOK
+        for fork in self.forks:
+            if fork.answer is None and fork.receive.poll(0):
+                fork.read()
+            if isinstance(fork.answer, Ended):
+                raise KeyboardInterrupt(f"a process with chains {fork.answer}")
+
+
+@contextmanager
+def _later() -> Iterator[None]:
+    """Python's own handlers of signals run at the end: an exception from one in the midst of a fork would lose its id."""
+    here = threading.current_thread() is threading.main_thread()  # the one that they run in, and that may change them
+    usual = {number: handler for number in SIGNALS if here and callable(handler := signal.getsignal(number))}
+    came: list[int] = []
+    for number in usual:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        for raised in came:
+            signal.raise_signal(raised)
 
 
 class _Fork:
     """One group of chains in a forked process."""
 
-    def __init__(self, work: Callable[[int], Any], group: int) -> None:
+    receive: Any = None
+    process: Any = None
+    answer: Any = None
+
+    def __init__(self, work: Callable[[int, Watch], Any], group: int) -> None:
+        self.work, self.group = work, group
+
+    def start(self) -> None:
+        """Signals wait until the fork has its own ways to deal with them."""
         context = multiprocessing.get_context("fork")
-        self.outcome: tuple[bool, Any] | None = None
         self.receive, send = context.Pipe(duplex=False)
-        self.process = context.Process(target=_child, args=(work, group, self.receive, send), daemon=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # "multi-threaded, fork may deadlock": the child uses none
-            self.process.start()
-        send.close()
+        args = (self.work, self.group, self.receive, send, os.getpid())
+        self.process = context.Process(target=_child, args=args, daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            with _later(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # "multi-threaded, fork may deadlock": ours uses none
+                self.process.start()
+        finally:
+            send.close()  # at once: a later fork that held it would keep the end of this one from being seen
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def interrupt(self) -> None:
         """As Ctrl-C would: the fork sends what it has. Nothing happens to one that is done."""
@@ -98,38 +181,37 @@ class _Fork:
             self.process.terminate()
 
     def end(self) -> None:
-        """No one waits for its result any more: a fork that is still sending gives up."""
-        self.interrupt()
-        self.receive.close()
-
-    def result(self) -> Any:
-        """What the work returned; raises what it raised."""
-        if self.outcome is None:
-            try:
-                self.receive.poll(None)  # Ctrl-C ends the waiting here, not half-way through a message
-                self.outcome = pickle.loads(self.receive.recv_bytes())
-            except EOFError:
-                self.process.join()
-                code = self.process.exitcode
-                raise RuntimeError(
-                    f"a process with chains ended with exit code {code} (out of memory?): use fewer processes"
-                ) from None
+        """No one waits for its result any more."""
+        if self.process and self.process.pid is not None:
+            self.process.kill()
             self.process.join()
-        done, value = self.outcome
+        if self.receive:
+            self.receive.close()
+
+    def read(self) -> None:
+        """Wait for what the work returned, as ``answer``; raise what it raised."""
+        try:
+            done, value = pickle.loads(self.receive.recv_bytes())
+        except EOFError:
+            self.process.join()
+            self.answer = Ended(self.process.exitcode)
+            return
         if not done:
             raise value
-        return value
+        self.answer = value
 
 
-def _child(work: Callable[[int], Any], group: int, receive: Any, send: Any) -> None:
+def _child(work: Callable[[int, Watch], Any], group: int, receive: Any, send: Any, parent: int) -> None:
     """Run in the fork: Ctrl-C reaches the first process, which passes it on as SIGTERM."""
+    _end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     receive.close()  # else sending would wait for ever for its own reader
     if compiler := sys.modules.get("torch._inductor.config"):  # the threads of its pool stayed behind: waiting for them is
         compiler.compile_threads = 1  # type: ignore[attr-defined]  # for ever
     try:
-        message = (True, work(group))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        message = (True, work(group, partial(_leave_orphan, parent)))
     except BaseException as error:
         message = (False, error)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -140,6 +222,18 @@ def _child(work: Callable[[int], Any], group: int, receive: Any, send: Any) -> N
     with suppress(OSError):  # no one listens any more
         send.send_bytes(packed)
         send.close()
+
+
+def _end_with(parent: int) -> None:
+    """Ask Linux to kill this process when its parent ends; elsewhere ``_leave_orphan`` finds out between transitions."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _leave_orphan(parent)  # it may have ended before that
+
+
+def _leave_orphan(parent: int) -> None:
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _interrupt(*_: Any) -> None:

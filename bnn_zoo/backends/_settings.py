@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import math
 import operator
-import os
 from contextlib import AbstractContextManager
 from dataclasses import MISSING, fields
 from numbers import Real
@@ -167,26 +166,6 @@ def guide_family(settings: Any, name: str) -> None:
     taken = inspect.signature(value).parameters
     if "init_loc_fn" not in taken and all(p.kind is not p.VAR_KEYWORD for p in taken.values()):
         raise TypeError(f"{wanted}; got {getattr(value, '__name__', value)}, which takes ({', '.join(taken)})")
-
-
-def need_memory(settings: Any, log_joint: LogJoint, draws: int, warmup: int = 0) -> None:
-    """Raise ValueError where the draws alone would not fit this machine's memory."""
-    there, each = _memory(), settings.chains * log_joint.dim * torch.finfo(log_joint.dtype).bits // 8
-    for name, need in (("draws", draws * each), ("warmup", warmup * settings.chains * 32)):
-        if there is not None and need > there:
-            count = draws if name == "draws" else warmup
-            raise ValueError(
-                f"{_name(settings)}: {name}={count:,} with chains={settings.chains} and {log_joint.dim:,} numbers a draw "
-                f"needs {need / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f}: fewer draws, or more thinning"
-            )
-
-
-def _memory() -> int | None:
-    """Bytes of main memory; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def plain_number(value: Any) -> float | None:

@@ -42,9 +42,9 @@ def steady(log_joint: LogJoint, chains: int) -> Iterator[int]:
     """
     before, dtype = torch.get_num_threads(), torch.get_default_dtype()
     threads = threads_for(log_joint, chains) if log_joint.device.type == "cpu" else before
-    torch.set_default_dtype(log_joint.dtype)
-    torch.set_num_threads(threads)
     try:
+        torch.set_default_dtype(log_joint.dtype)
+        torch.set_num_threads(threads)
         yield threads
     finally:
         torch.set_num_threads(before)

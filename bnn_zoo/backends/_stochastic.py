@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from .._random import Use, generator
+from .._scope import alone
 from ..density import LogJoint, from_prior
 from ..diagnostics import ess_mean
 from ..schedules import as_schedule
 from ..types import Draws, Model, Schedule
 from ._chains import Start
+from ._draws import Store, room, some
 from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
 from ._rows import next_rows, rows_and_density
-from ._settings import at_least, flags, need_memory, same_cycles, schedule_of, scheduled, start_of, start_rule
+from ._settings import at_least, flags, same_cycles, schedule_of, scheduled, start_of, start_rule
 from ._steady import steady
 
 TEMPERATURES = ("configurational_temperature", "kinetic_temperature")
@@ -89,9 +91,14 @@ class StochasticGradient:
         return steps[every - 1 :: every]
 
     @property
-    def room(self) -> int:
-        """Draws of a chain that are held at once."""
+    def drawn(self) -> int:
+        """Draws of each chain that are returned."""
         return len(self.kept)
+
+    @property
+    def held(self) -> int:
+        """Positions of each chain that are held beside them."""
+        return 0
 
     def kernel(self, rows: int, *, warming: bool) -> Any:
         """The transition kernel for a posterior of so many rows, in burn-in and after."""
@@ -101,6 +108,7 @@ class StochasticGradient:
         """A run about to begin."""
         return StochasticWalk(self, log_joint, batches, generator)
 
+    @alone()
     def run(
         self,
         model: Model,
@@ -118,24 +126,25 @@ class StochasticGradient:
         log_joint, batches = rows_and_density(
             model, data, batch_size=self.batch_size, chains=self.chains, seed=seed, device=device, compile=self.compile
         )
-        need_memory(self, log_joint, self.room)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, batches, seed, threads, progress)
 
     def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
         name = type(self).__name__
         clock = Clock(log_joint.device)
+        sites = room(self, log_joint, self.drawn, held=self.held)
         walk = self.walk(log_joint, batches, generator(log_joint.device, seed, Use.MOVES))
+        walk.into(sites)
         done = drive(walk.step, self.burn_in, label=f"{name} burn-in", progress=progress, describe=walk.describe)
         if done < self.burn_in:
             raise KeyboardInterrupt(f"interrupted in burn-in, after {done} of {self.burn_in} steps: no draws yet")
         walk.settle()
         tuning_time = clock.lap()
         total = self.steps - self.burn_in
-        drive(walk.sample, total, label=f"{name} draws", progress=progress, describe=walk.describe)
+        done = drive(walk.sample, total, label=f"{name} draws", progress=progress, describe=walk.describe)
         walk.end()
-        short = interrupted(walk.kept.count, walk.kept.room, "draws")
-        positions, stats = walk.finite_draws()
+        short = interrupted(walk.kept.count, walk.kept.room, "draws") or done < total
+        stats = walk.finish()
         self.warn(stats)
         attrs = describe_run(
             self,
@@ -150,7 +159,8 @@ class StochasticGradient:
             threads=threads,
             interrupted=short,
         )
-        return Draws(to_cpu(log_joint.constrain(positions)), to_cpu(stats), to_cpu(walk.history()), attrs)
+        count = next(iter(stats.values())).shape[1]
+        return Draws(some(sites, count), to_cpu(stats), to_cpu(walk.history()), attrs)
 
     def warn(self, stats: dict[str, Tensor]) -> None:
         """Warn where a temperature of the draws is off what was asked for: steps too large, or heat from minibatches."""
@@ -187,13 +197,18 @@ class StochasticWalk:
         start = start_of(settings, log_joint, generator)
         self.state = self.kernel.init(start, log_joint)
         wanted = settings.kept
-        self.wanted, self.kept = iter(wanted), Recorder(len(wanted))
+        self.wanted = iter(wanted)
+        self.kept: Recorder | Store = Recorder(len(wanted))
         self.next = next(self.wanted)
         self.trace_every = max(settings.steps // 1000, 1)
         self.trace = Recorder(settings.steps // self.trace_every + 1)
         self.at = 0
         self.reference = start
         self.info: Any = None
+
+    def into(self, sites: dict[str, Tensor]) -> None:
+        """Draws go there, ``{site: [chain, draw, *shape]}``."""
+        self.kept = Store(self.log_joint, sites)
 
     def step(self, _: int) -> None:
         rows = next_rows(self.batches)
@@ -236,18 +251,22 @@ class StochasticWalk:
         }
         return stats if kinetic is None else stats | {"kinetic_temperature": kinetic}
 
-    def finite_draws(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """The draws, cut before the first non-finite one, with a warning if there is one."""
-        name = type(self.settings).__name__
-        positions, stats = self.kept.result()
-        bad = ~torch.isfinite(positions).all(-1).all(0)
-        if bool(bad.any()):
-            keep = int(bad.int().argmax())
-            if keep == 0:
-                raise FloatingPointError(f"{name} diverged before its first draw: use a smaller step_size")
-            warnings.warn(f"{name} diverged: {keep} finite draws are returned; use a smaller step_size", stacklevel=3)
-            positions, stats = positions[:, :keep], {k: v[:, :keep] for k, v in stats.items()}
-        return positions, stats
+    def finish(self) -> dict[str, Tensor]:
+        """Statistics ``[chain, draw]`` of the draws, which are now where they go: cut before the first non-finite one."""
+        assert isinstance(self.kept, Store)
+        stats = self.kept.result()
+        keep = self.finite(self.kept.finite[: self.kept.count])
+        return {k: v[:, :keep] for k, v in stats.items()}
+
+    def finite(self, good: Tensor) -> int:
+        """How many of the draws ``good [draw]`` come before the first that is not finite, with a warning if one is."""
+        if bool(good.all()):
+            return len(good)
+        name, keep = type(self.settings).__name__, int((~good).int().argmax())
+        if keep == 0:
+            raise FloatingPointError(f"{name} diverged before its first draw: use a smaller step_size")
+        warnings.warn(f"{name} diverged: {keep} finite draws are returned; use a smaller step_size", stacklevel=3)
+        return keep
 
     def describe(self) -> str:
         return f"step size {self.epsilon:.2e}, log joint {float(self.info.lp.mean()):.4g}"

@@ -15,14 +15,15 @@ from pyro.infer.autoguide.initialization import init_to_value
 from torch import Tensor
 
 from .._random import Use, generator, stream
-from .._scope import factory, seeded
+from .._scope import alone, factory, seeded
 from ..density import Elbo, LogJoint, from_prior
 from ..schedules import cosine
 from ..types import Draws, Model, ModelError, Schedule
 from ._chains import Start
-from ._loop import Clock, Recorder, describe_run, drive, to_cpu
+from ._draws import blocks, room, some
+from ._loop import Clock, describe_run, drive, to_cpu
 from ._rows import next_rows, rows_and_density
-from ._settings import at_least, flags, need_memory, schedule_of, scheduled, scope_maker, start_of, start_rule
+from ._settings import at_least, flags, schedule_of, scheduled, scope_maker, start_of, start_rule
 from ._steady import steady
 
 
@@ -68,6 +69,7 @@ class Variational:
         """The guide, not yet run."""
         raise NotImplementedError
 
+    @alone()
     def run(
         self,
         model: Model,
@@ -85,45 +87,65 @@ class Variational:
                     f"site {site.name!r}: its support depends on another site, and independent factors cannot follow it; "
                     "write it as a share of its range (a site on (0, 1) times the bound), or use NUTS"
                 )
-        need_memory(self, log_joint, self.draws)
         with steady(log_joint, self.particles) as threads:
             return self._run(log_joint, batches, seed, threads, progress)
 
     def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
         name = type(self).__name__
+        sites = room(self, log_joint, self.draws)
         clock = Clock(log_joint.device)
         starts = start_of(self, log_joint, generator(log_joint.device, seed, Use.MOVES))
-        fits = []
+        fits: list[Restart] = []
         for chain in range(self.chains):
-            with (
-                pyro.get_param_store().scope(),
-                seeded(stream(seed, Use.GUIDE, chain), log_joint.device),
-                factory(log_joint.device, log_joint.dtype),
-                pyro.validation_enabled(False),
-            ):
-                fit = Restart(self, log_joint, batches, log_joint.constrain(starts[chain]))
-                label = f"{name} {chain + 1}/{self.chains}"
-                done = drive(fit.step, self.steps, label=label, progress=progress, describe=fit.describe)
-                if done == 0:
-                    raise KeyboardInterrupt("interrupted before the first step: nothing to return")
-                tuning = clock.lap()
-                fit.draw()
-                fit.seconds = (tuning, clock.lap())
+            label = f"{name} {chain + 1}/{self.chains}"
+            try:
+                with (
+                    pyro.get_param_store().scope(),
+                    seeded(stream(seed, Use.GUIDE, chain), log_joint.device),
+                    factory(log_joint.device, log_joint.dtype),
+                    pyro.validation_enabled(False),
+                ):
+                    fit = Restart(self, log_joint, batches, log_joint.constrain(starts[chain]))
+                    drive(fit.step, self.steps, label=label, progress=progress, describe=fit.describe)
+                    if not fit.elbos:
+                        raise KeyboardInterrupt("interrupted before the first step: nothing to return")
+                    tuning = clock.lap()
+                    fit.draw({name: values[chain] for name, values in sites.items()})
+                    fit.seconds = (tuning, clock.lap())
+            except KeyboardInterrupt:
+                if not fits:
+                    raise
+                warnings.warn(f"interrupted: {len(fits)} of {self.chains} restarts are returned", stacklevel=4)
+                break
             fits.append(fit)
-            if done < self.steps:
+            if fit.short:
                 warnings.warn(
-                    f"interrupted after {done} of {self.steps} steps: draws are from q as it was then", stacklevel=2
+                    f"interrupted after {len(fit.elbos)} of {self.steps} steps: {fit.drawn} draws are from q as it was then",
+                    stacklevel=4,
                 )
                 break
-        return self._collect(fits, log_joint, seed, threads, short=done < self.steps or len(fits) < self.chains)
+        short = len(fits) < self.chains or fits[-1].short
+        sites = some(sites, min(fit.drawn for fit in fits), range(len(fits)))
+        return self._collect(fits, sites, log_joint, seed, threads, short)
 
-    def _collect(self, fits: list[Restart], log_joint: LogJoint, seed: int, threads: int, short: bool) -> Draws:
-        sites = {s.name: torch.stack([f.values[s.name] for f in fits]) for s in log_joint.sites}
-        stats = {"log_q": torch.stack([f.log_q for f in fits])}
+    def _densities(self, log_joint: LogJoint, sites: dict[str, Tensor], log_q: Tensor) -> dict[str, Tensor]:
+        """Log joint and log q ``[chain, draw]`` of the draws on the unconstrained line, in blocks of draws."""
+        stats = {"log_q": log_q, "lp": torch.empty_like(log_q)}
+        for chain in range(len(log_q)):
+            for block in blocks(log_joint, log_q.shape[1]):
+                span = slice(block.start, block.stop)
+                position = log_joint.unconstrain({name: values[chain, span] for name, values in sites.items()})
+                stats["lp"][chain, span] = log_joint.value(position)
+                stats["log_q"][chain, span] += log_joint.log_jacobian(position)
+        return stats
+
+    def _collect(
+        self, fits: list[Restart], sites: dict[str, Tensor], log_joint: LogJoint, seed: int, threads: int, short: bool
+    ) -> Draws:
+        count = next(iter(sites.values())).shape[1]
+        stats = {"log_q": torch.stack([f.log_q[:count] for f in fits])}
         if self.batch_size is None:
-            position = log_joint.unconstrain(sites)
-            stats["lp"] = log_joint.value(position)
-            stats["log_q"] = stats["log_q"] + log_joint.log_jacobian(position)
+            stats = self._densities(log_joint, sites, stats["log_q"])
         length = min(len(f.elbos) for f in fits)
         elbo = torch.tensor([f.elbos[:length] for f in fits])
         entropy = torch.tensor([f.entropies[:length] for f in fits])
@@ -144,7 +166,7 @@ class Variational:
             interrupted=short,
         )
         history = {"elbo": elbo, "energy": entropy - elbo, "entropy": entropy}
-        return Draws(to_cpu(sites), to_cpu(stats), history, attrs)
+        return Draws(sites, to_cpu(stats), history, attrs)
 
 
 class Restart:
@@ -164,8 +186,13 @@ class Restart:
         self.elbos: list[float] = []
         self.entropies: list[float] = []
         self.seconds = (0.0, 0.0)
-        self.values: dict[str, Tensor] = {}
-        self.log_q = torch.zeros(0)
+        self.log_q = self.flat.new_zeros(settings.draws)
+        self.drawn = 0
+
+    @property
+    def short(self) -> bool:
+        """Whether Ctrl-C has ended the steps or the draws early."""
+        return len(self.elbos) < self.settings.steps or self.drawn < self.settings.draws
 
     def step(self, i: int) -> None:
         """One step of Adam on the ELBO, all parameters in one tensor."""
@@ -181,18 +208,22 @@ class Restart:
     def describe(self) -> str:
         return f"ELBO {sum(self.elbos[-100:]) / len(self.elbos[-100:]):.5g}"
 
-    def draw(self) -> None:
-        """``draws`` draws of the sites from q, and their log density (in the sites' own space)."""
+    def draw(self, sites: dict[str, Tensor]) -> None:
+        """Draws of the sites from q into ``sites``, ``{name: [draw, *shape]}``, and their log density (in the sites' own
+        space). Ctrl-C leaves ``drawn`` of them."""
         flat = self.flat.detach()
         if not bool(torch.isfinite(flat).all()):
             name = type(self.settings).__name__
             raise FloatingPointError(f"{name} diverged: parameters of q are not finite; use a smaller learning_rate")
-        kept = Recorder(self.settings.draws)
+
+        def one(i: int) -> None:
+            trace = poutine.trace(self.elbo.guide).get_trace(*self.args, **self.kwargs)
+            for name in self.names:
+                sites[name][i] = trace.nodes[name]["value"].detach()
+            self.log_q[i] = trace.log_prob_sum().detach()
+            self.drawn = i + 1
+
         with torch.no_grad(), self.elbo.parameters(flat):
-            for _ in range(self.settings.draws):
-                trace = poutine.trace(self.elbo.guide).get_trace(*self.args, **self.kwargs)
-                values = {n: trace.nodes[n]["value"] for n in self.names}
-                kept.add(torch.zeros(1), {**values, "log_q": trace.log_prob_sum()})
-        stats = {k: v.detach() for k, v in kept.stats.items()}
-        self.log_q = stats.pop("log_q")
-        self.values = stats
+            drive(one, self.settings.draws, label="draws", progress=False)
+        if not self.drawn:
+            raise KeyboardInterrupt("interrupted before the first draw: nothing to return")

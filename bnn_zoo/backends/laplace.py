@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from ..density import LogJoint
 from ..types import ModelError
+from ._draws import blocks, put
+from ._loop import Recorder
 from ._rows import next_rows
 from ._settings import at_least, names
 from ._stochastic import StochasticWalk
@@ -40,10 +43,6 @@ class Laplace(MAP):
         at_least(self, draws=1)
         names(self, "sites")
 
-    @property
-    def room(self) -> int:
-        return self.draws
-
     def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
         chosen = [any(fnmatchcase(site.name, pattern) for pattern in self.sites) for site in log_joint.sites]
         if not any(chosen):
@@ -52,18 +51,24 @@ class Laplace(MAP):
         flags = [torch.full((site.size,), on) for site, on in zip(log_joint.sites, chosen, strict=True)]
         return Curved(self, log_joint, batches, generator, torch.cat(flags).nonzero()[:, 0].to(log_joint.device))
 
-    def spread(self, precision: Tensor, z: Tensor) -> Tensor:
-        """``H^(−½) z`` for H ``[k, k]`` and z ``[draw, k]``."""
+    @property
+    def drawn(self) -> int:
+        return self.draws
+
+    def root(self, precision: Tensor) -> Callable[[Tensor], Tensor]:
+        """``z → H^(−½) z`` for H ``[k, k]`` and z ``[draw, k]``."""
         values, vectors = torch.linalg.eigh(precision)
-        return (z * _positive(values, type(self).__name__).rsqrt()) @ vectors.mT
+        scale = _positive(values, type(self).__name__).rsqrt()
+        return lambda z: (z * scale) @ vectors.mT
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiagonalLaplace(Laplace):
     """As ``Laplace``, with the diagonal of the Hessian alone: independent normals, too narrow where weights correlate."""
 
-    def spread(self, precision: Tensor, z: Tensor) -> Tensor:
-        return z * _positive(precision.diagonal(), type(self).__name__).rsqrt()
+    def root(self, precision: Tensor) -> Callable[[Tensor], Tensor]:
+        scale = _positive(precision.diagonal(), type(self).__name__).rsqrt()
+        return lambda z: z * scale
 
 
 def _positive(values: Tensor, name: str) -> Tensor:
@@ -83,6 +88,7 @@ class Curved(Ascent):
     """The ascent, and draws around its end."""
 
     settings: Laplace
+    kept: Recorder
 
     def __init__(
         self, settings: Laplace, log_joint: LogJoint, batches: Any, generator: torch.Generator, index: Tensor
@@ -90,15 +96,21 @@ class Curved(Ascent):
         super().__init__(settings, log_joint, batches, generator)
         self.index = index
 
-    def finite_draws(self) -> tuple[Tensor, dict[str, Tensor]]:
-        modes, stats = super().finite_draws()
-        draws = modes.expand(-1, self.settings.draws, -1).clone()
+    def into(self, sites: dict[str, Tensor]) -> None:
+        self.sites = sites
+
+    def finish(self) -> dict[str, Tensor]:
+        modes, stats = self.kept.result()
+        self.finite(torch.isfinite(modes).all(-1).all(0))
         for chain, precision in enumerate(self._precisions(modes[:, 0])):
-            z = torch.randn(
-                self.settings.draws, len(self.index), generator=self.generator, dtype=draws.dtype, device=draws.device
-            )
-            draws[chain, :, self.index] += self.settings.spread(precision, z)
-        return draws, {"lp_mode": stats["lp"].expand(-1, self.settings.draws).clone()}
+            root = self.settings.root(precision)
+            for block in blocks(self.log_joint, self.settings.draws):
+                shape = (len(block), len(self.index))
+                z = torch.randn(shape, generator=self.generator, dtype=modes.dtype, device=modes.device)
+                draws = modes[chain].repeat(len(block), 1)
+                draws[:, self.index] += root(z)
+                put(self.log_joint, self.sites, chain, block.start, draws)
+        return {"lp_mode": stats["lp"].expand(-1, self.settings.draws).clone()}
 
     def _precisions(self, modes: Tensor) -> list[Tensor]:
         """−Hessian ``[k, k]`` of the log joint at each chain's mode, averaged over the batches of one pass."""

@@ -96,6 +96,8 @@ class MCLMCWalk(Walk):
         self.windows = [int(share * settings.warmup) for share in WINDOWS]
         self.every = max(1, (settings.warmup - self.windows[-1]) // SNAPSHOTS)
         self.snapshots = Recorder(SNAPSHOTS + 1)
+        dims = min(DIMS, log_joint.dim)
+        self.some = torch.linspace(0, log_joint.dim - 1, dims, device=self.start.device).long()
         self.log_steps: list[Tensor] = []
         self.halvings = self._all(0.0)
 
@@ -129,7 +131,7 @@ class MCLMCWalk(Walk):
         if self.windows[0] <= i < self.windows[-1]:
             self.seen.update(position, self.state.gradient)
         elif i >= self.windows[-1] and i % self.every == 0 and self.snapshots.count <= SNAPSHOTS:
-            self.snapshots.add(position / self.scale, {})
+            self.snapshots.add((position / self.scale)[:, self.some], {})
             self.log_steps.append(self.stepper.log_step)
         if i + 1 in self.windows[1:] and self.seen.count > 10:
             self._rescale()
@@ -154,8 +156,7 @@ class MCLMCWalk(Walk):
             self.step_size = self._all(torch.stack(late).mean(0).exp())
         if self.settings.length is None and self.snapshots.count >= 20:
             x, _ = self.snapshots.result()
-            some = torch.linspace(0, x.shape[-1] - 1, min(DIMS, x.shape[-1]), device=x.device).long()
-            series = x[..., some].transpose(0, 1).flatten(1)[None]  # a chain's dimensions are scalars of their own
+            series = x.transpose(0, 1).flatten(1)[None]  # a chain's dimensions are scalars of their own
             tau = self.every * x.shape[1] / ess_mean(series).clamp(min=1.0)
             self.length = 0.4 * self.step_size * tau.nanmean().to(self.step_size)
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from .. import kernels
 from ..density import LogJoint
 from ..types import Schedule
+from ._draws import blocks, put
+from ._loop import Recorder
 from ._settings import at_least, share
 from ._stochastic import StochasticGradient, StochasticWalk
 
@@ -53,8 +55,12 @@ class SWAG(StochasticGradient):
         return range(self.burn_in, self.steps)[every - 1 :: every]
 
     @property
-    def room(self) -> int:
-        return len(self.kept) + self.draws
+    def drawn(self) -> int:
+        return self.draws
+
+    @property
+    def held(self) -> int:
+        return len(self.kept)
 
     def kernel(self, rows: int, *, warming: bool) -> kernels.SGHMC:
         return kernels.SGHMC(1.0 - self.momentum)
@@ -67,18 +73,28 @@ class Averaging(StochasticWalk):
     """SGD under way; at its end snapshots become draws."""
 
     settings: SWAG
+    kept: Recorder
 
-    def finite_draws(self) -> tuple[Tensor, dict[str, Tensor]]:
-        snapshots, _ = super().finite_draws()
+    def into(self, sites: dict[str, Tensor]) -> None:
+        self.sites = sites
+
+    def finish(self) -> dict[str, Tensor]:
+        snapshots, _ = self.kept.result()
+        snapshots = snapshots[:, : self.finite(torch.isfinite(snapshots).all(-1).all(0))]
         if snapshots.shape[1] < 2:
             raise KeyboardInterrupt("SWAG was interrupted before its second snapshot: nothing to return")
-        mean, settings = snapshots.mean(1, keepdim=True), self.settings
-        deviations = (snapshots - mean)[:, -settings.rank :]
-        rank = deviations.shape[1]
-        shape = (len(mean), settings.draws)
-        like: dict[str, Any] = {"dtype": mean.dtype, "device": mean.device}
-        z1 = torch.randn(*shape, mean.shape[-1], generator=self.generator, **like)
-        z2 = torch.randn(*shape, rank, generator=self.generator, **like)
-        diagonal = snapshots.var(1, correction=0, keepdim=True).sqrt()
-        draws = mean + z1 * diagonal / 2**0.5 + z2 @ deviations / (2.0 * (rank - 1)) ** 0.5
-        return draws, {"snapshots": torch.full(shape, float(snapshots.shape[1]))}
+        for chain, own in enumerate(snapshots):
+            for block in blocks(self.log_joint, self.settings.draws):
+                put(self.log_joint, self.sites, chain, block.start, self.draw(own, len(block)))
+        shape = (len(snapshots), self.settings.draws)
+        return {"snapshots": torch.full(shape, float(snapshots.shape[1]))}
+
+    def draw(self, snapshots: Tensor, count: int) -> Tensor:
+        """``count`` draws ``[draw, dim]`` of the law of these snapshots ``[snapshot, dim]``."""
+        mean = snapshots.mean(0)
+        deviations = (snapshots - mean)[-self.settings.rank :]
+        rank = len(deviations)
+        like: dict[str, Any] = {"dtype": mean.dtype, "device": mean.device, "generator": self.generator}
+        z1, z2 = torch.randn(count, len(mean), **like), torch.randn(count, rank, **like)
+        diagonal = snapshots.var(0, correction=0).sqrt()
+        return z1.mul_(diagonal / 2**0.5).add_(mean).addmm_(z2 / (2.0 * (rank - 1)) ** 0.5, deviations)

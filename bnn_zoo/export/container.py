@@ -22,6 +22,8 @@ import numpy as np
 import torch
 import xarray as xr
 
+from .._scope import alone
+
 WITHOUT_DRAWS = ("observed_data", "constant_data", "history")  # ends of the names of groups that hold no draws
 RESERVED = ("chain", "draw", "sample")
 KERNEL_AXES = {3: ("k",), 4: ("kh", "kw"), 5: ("kd", "kh", "kw")}
@@ -219,6 +221,7 @@ def wrap(datasets: dict[str, xr.Dataset], attrs: dict[str, Any]) -> Any:
     return tree
 
 
+@alone()
 def arviz_quietly() -> Any:
     """ArviZ, imported without the announcement of 1.0 that 0.23 makes once a day."""
     with warnings.catch_warnings():

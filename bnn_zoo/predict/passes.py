@@ -20,10 +20,11 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.func import vmap
 
-from .._scope import factory, seeded
+from .._scope import alone, factory, seeded
 from ..bnn import BNN
 from ..density import Hold, is_data
 from ..types import Model
+from .whole import Whole
 
 NUMBERS = 2**18
 """Draws × numbers in the rows (16 a row at least) of one vectorised pass: keeps activations in the cache, or near it."""
@@ -139,6 +140,7 @@ def _quiet(device: torch.device, dtype: torch.dtype) -> ExitStack:
 Read = Callable[[Any, Any], dict[str, Tensor]]
 
 
+@alone()
 def replay(
     model: Model,
     sites: Mapping[str, Tensor],
@@ -152,30 +154,23 @@ def replay(
     """``read(law, observed)`` of every site at every draw: ``{site: {name: [chain, draw, …]}}``, on the CPU.
 
     ``sites`` are ``[chain, draw, *shape]``; random draws inside depend on ``seed`` alone. A BNN's rows are independent, so
-    many of them go through in blocks of ``ROWS``; other models run whole.
+    many of them go through in blocks of ``ROWS``; other models run whole. Raises DataError, after the first block, where the
+    results do not fit in the memory that is free.
     """
     batch = next(iter(sites.values())).shape[:2]
     flat = {name: value.reshape(prod(batch), *value.shape[2:]) for name, value in sites.items()}
-    by_rows = isinstance(model, BNN) and len(args[0]) > ROWS
-    blocks = [tuple(a[at : at + ROWS] for a in args) for at in range(0, len(args[0]), ROWS)] if by_rows else [args]
-    parts: list[dict[str, dict[str, Tensor]]] = []
+    count = len(args[0]) if isinstance(model, BNN) and len(args[0]) > ROWS else None
+    whole = Whole(prod(batch), count)
     with seeded(seed, place_of(args, sites)[0]), torch.no_grad():
-        for block in blocks:
+        for row in range(0, count or 1, ROWS):
+            block = args if count is None else tuple(a[row : row + ROWS] for a in args)
+            draw = 0
             with closing(laws(model, flat, block, kwargs or {}, which)) as found:
-                chunks = [
-                    {site: {k: v.cpu() for k, v in read(*pair).items()} for site, pair in made.items()} for made in found
-                ]
-            parts.append(_cat(chunks, 0))
-    whole = _cat(parts, 1)
-    return {s: {k: v.reshape(*batch, *v.shape[1:]) for k, v in values.items()} for s, values in whole.items()}
-
-
-def _cat(parts: list[dict[str, dict[str, Tensor]]], dim: int) -> dict[str, dict[str, Tensor]]:
-    return (
-        parts[0]
-        if len(parts) == 1
-        else {s: {k: torch.cat([p[s][k] for p in parts], dim) for k in parts[0][s]} for s in parts[0]}
-    )
+                for made in found:
+                    parts = {site: read(*pair) for site, pair in made.items()}
+                    whole.put(parts, draw, row)
+                    draw += max((len(v) for values in parts.values() for v in values.values()), default=0)
+    return {s: {k: v.reshape(*batch, *v.shape[1:]) for k, v in values.items()} for s, values in whole.arrays.items()}
 
 
 def log_likelihood(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
@@ -192,6 +187,7 @@ def posterior_predictive(
     return {site: values[""] for site, values in out.items()}
 
 
+@alone()
 def deterministics(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
     """Values of ``pyro.deterministic`` sites at every draw: ``{site: [chain, draw, *shape]}``; a BNN has none."""
     batch = next(iter(sites.values())).shape[:2]

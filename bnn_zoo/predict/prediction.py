@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from ..types import Model, ModelError
 from .passes import base_law, log_likelihood, place_of, replay
+
+NUMBERS = 2**22
+"""Numbers of a block of rows over all draws, in float64."""
 
 
 def moments(law: Any) -> tuple[Tensor, Tensor]:
@@ -26,6 +29,14 @@ def moments(law: Any) -> tuple[Tensor, Tensor]:
         return law.mean, law.variance
     except NotImplementedError:
         return (torch.full(law.shape(), torch.nan),) * 2
+
+
+def over_draws(values: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
+    """``f`` of values ``[chain, draw, n, …]`` in float64, as ``[n, …]`` in their own dtype: rows in blocks, for memory."""
+    if values.dim() < 3:
+        return f(values.double()).to(values.dtype)
+    rows = max(NUMBERS // max(values[:, :, :1].numel(), 1), 1)
+    return torch.cat([f(part.double()).to(values.dtype) for part in values.split(rows, 2)])
 
 
 @dataclass
@@ -55,15 +66,15 @@ class Prediction:
 
     @cached_property
     def mean(self) -> Tensor:
-        return self.f.double().mean((0, 1)).to(self.f.dtype)
+        return over_draws(self.f, lambda f: f.mean((0, 1)))
 
     @cached_property
     def epistemic(self) -> Tensor:
-        return self.f.double().var((0, 1), correction=0).sqrt().to(self.f.dtype)
+        return over_draws(self.f, lambda f: f.var((0, 1), correction=0).sqrt())
 
     @cached_property
     def aleatoric(self) -> Tensor:
-        return self.variances.double().mean((0, 1)).sqrt().to(self.f.dtype)
+        return over_draws(self.variances, lambda v: v.mean((0, 1)).sqrt())
 
     @cached_property
     def sd(self) -> Tensor:

@@ -1,0 +1,270 @@
+"""Processes under stress: parents and children that are killed, signals at every phase, and what is left behind."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import warnings
+
+import pyro
+import pytest
+import torch
+from forks import alive, children, in_a_fork, start
+from targets import orthogonal_design, regression
+
+import bnn_zoo as bz
+from bnn_zoo.backends import _chains, _hamiltonian
+from bnn_zoo.backends._processes import spread
+
+pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="processes are looked at in /proc")
+
+DATA = orthogonal_design(16)
+LONG = bz.NUTS(chains=4, warmup=5, draws=1_000_000, processes=2)
+
+
+def run(backend, data=DATA, seed=0):
+    return backend.run(regression, data, seed=seed, progress=False)
+
+
+def until(true, seconds=30.0):
+    """Wait until ``true()`` is; an error where that takes too long."""
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------- a killed child
+
+
+def kill_a_child(monkeypatch, phase, at):
+    """The forked group of chains kills itself at transition ``at`` of warm-up or draws."""
+    parent, usual = os.getpid(), {"warm": _hamiltonian.HamiltonianWalk.warm, "sample": _chains.Walk.sample}[phase]
+
+    def killed(walk, i):
+        if os.getpid() != parent and i == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        usual(walk, i)
+
+    monkeypatch.setattr(_hamiltonian.HamiltonianWalk if phase == "warm" else _chains.Walk, phase, killed)
+
+
+@pytest.mark.parametrize("phase", ["warm", "sample"])
+def test_a_killed_child_is_noticed_at_once_and_the_others_keep_their_draws(phase, monkeypatch):
+    """This process would go on for a million draws."""
+    kill_a_child(monkeypatch, phase, 3)
+    with pytest.warns(
+        UserWarning, match=r"chains 2, 3 of 4 are lost, their process ended with exit code -9 \(out of memory"
+    ):
+        with pytest.warns(UserWarning, match="interrupted: .* of 1000000 draws were made"):
+            draws = run(LONG)
+    assert draws.attrs["interrupted"] and draws.chains == 2 and 0 < draws.draws < 1_000_000
+    assert all(value.shape == (2, draws.draws) for value in draws.stats.values())
+    assert draws.sites["w"].isfinite().all() and (draws.sites["w"].diff(dim=1).abs().amax((0, 2)) > 0).any()
+    assert not children()
+
+
+def test_draws_of_the_others_are_those_of_an_unharmed_run(monkeypatch):
+    quick = bz.NUTS(chains=3, warmup=5, draws=6, processes=3)
+    whole = run(quick)
+    kill_a_child(monkeypatch, "sample", 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        part = run(quick)
+    assert part.chains < 3 and torch.equal(part.sites["w"][0], whole.sites["w"][0, : part.draws])
+
+
+def test_killed_before_there_are_draws(monkeypatch):
+    kill_a_child(monkeypatch, "warm", 0)
+    backend = bz.NUTS(chains=4, warmup=1_000_000, draws=5, processes=2)
+    with pytest.raises(RuntimeError, match=r"process with chains 2, 3 ended with exit code -9 .*use fewer processes"):
+        run(backend)
+    assert not children()
+
+
+def test_an_error_in_a_child_is_raised_at_once(monkeypatch):
+    parent, sample = os.getpid(), _chains.Walk.sample
+
+    def broken(walk, i):
+        if os.getpid() != parent:
+            raise FloatingPointError("in a child")
+        sample(walk, i)
+
+    monkeypatch.setattr(_chains.Walk, "sample", broken)
+    with pytest.raises(FloatingPointError, match="in a child"):
+        run(LONG)
+    assert not children()
+
+
+# ---------------------------------------------------------------------------------------------------- a killed parent
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("phase", ["warm-up", "busy in one call"])
+def test_children_end_with_their_parent(number, phase):
+    """A child that is busy in one long call hears of nothing but the kernel."""
+
+    def forked():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if phase == "warm-up":
+            run(bz.NUTS(chains=2, warmup=1_000_000, draws=1, processes=2))
+        else:
+            spread(lambda group, watch: time.sleep(100), 2, lambda part: False)
+
+    parent, _ = start(forked)
+    (child,) = until(lambda: children(parent.pid))
+    time.sleep(0.2)
+    os.kill(parent.pid, number)
+    parent.join(20)
+    assert parent.exitcode == -number
+    until(lambda: not alive(child), 10)
+
+
+def test_a_child_whose_parent_is_gone_before_it_begins():
+    def late():
+        os.getppid = lambda: 1
+        spread(lambda group, watch: time.sleep(100), 2, lambda part: False)
+
+    parent, _ = start(late)
+    (child,) = until(lambda: children(parent.pid))
+    until(lambda: not alive(child), 10)
+    parent.kill()
+    parent.join()
+
+
+# ---------------------------------------------------------------------------------------------------- Ctrl-C
+
+
+def state():
+    """What belongs to the caller."""
+    return (
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.random.get_rng_state().tolist(),
+        list(pyro.get_param_store().keys()),
+        pyro.settings.get("validate_distributions_pyro"),
+        signal.getsignal(signal.SIGINT),
+        signal.getsignal(signal.SIGTERM),
+        signal.pthread_sigmask(signal.SIG_BLOCK, []),
+        len(pyro.poutine.runtime._PYRO_STACK),
+    )
+
+
+BACKENDS = {
+    "NUTS": bz.NUTS(chains=2, warmup=30, draws=10**6, processes=2),
+    "one process": bz.HMC(chains=2, warmup=30, draws=10**6, processes=1),
+    "SGLD": bz.SGLD(chains=2, steps=10**6, warmup=20, thinning=1000, step_size=1e-5),
+    "MeanField": bz.MeanField(chains=2, steps=10**6),
+    "SWAG": bz.SWAG(chains=2, steps=10**6, warmup=20, thinning=10, step_size=1e-5),
+    "Laplace": bz.Laplace(chains=2, steps=10**6),
+    "DeepEnsemble": bz.DeepEnsemble(chains=2, steps=10**6),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS.keys())
+def test_ctrl_c_at_any_moment_leaves_nothing_behind(backend):
+    """A real signal at moments from the first look at the model to the draws; draws that are returned say so."""
+    pyro.param("mine", torch.ones(2))
+
+    def work():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        before, ended = state(), []
+        for delay in (0.001, 0.01, 0.05, 0.4):
+            timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+            try:
+                timer.start()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    draws = run(backend)
+                ended.append(draws.attrs["interrupted"])
+            except KeyboardInterrupt:
+                ended.append(None)
+            timer.join()
+            assert state() == before and not children()
+        return ended
+
+    try:
+        ended = in_a_fork(work)
+        assert len(ended) == 4 and False not in ended
+    finally:
+        pyro.clear_param_store()
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [bz.MAP(steps=10**6), bz.DeepEnsemble(chains=2, steps=10**6), bz.Laplace(steps=10**6, draws=5)],
+    ids=lambda b: type(b).__name__,
+)
+def test_an_interrupted_optimum_says_so(backend, monkeypatch):
+    from bnn_zoo.backends.map import Ascent
+
+    sample = Ascent.sample
+
+    def interrupted(walk, i):
+        if i == 7:
+            raise KeyboardInterrupt
+        sample(walk, i)
+
+    monkeypatch.setattr(Ascent, "sample", interrupted)
+    with pytest.warns(UserWarning, match="interrupted after 7 of 1000000 steps"):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*does not curve down")
+            draws = run(backend)
+    assert draws.attrs["interrupted"] is True
+
+
+def test_ctrl_c_in_the_second_restart_keeps_the_first(monkeypatch):
+    """Before its first step, and while draws of it are made."""
+    from bnn_zoo.backends._variational import Restart
+
+    whole = run(bz.MeanField(chains=2, steps=20, draws=30))
+    step, made = Restart.step, []
+
+    def interrupted(fit, i):
+        made.append(i)
+        if len(made) == 21:
+            raise KeyboardInterrupt
+        step(fit, i)
+
+    monkeypatch.setattr(Restart, "step", interrupted)
+    with pytest.warns(UserWarning, match="interrupted: 1 of 2 restarts are returned"):
+        draws = run(bz.MeanField(chains=2, steps=20, draws=30))
+    assert draws.attrs["interrupted"] and torch.equal(draws.sites["w"], whole.sites["w"][:1])
+
+
+def test_ctrl_c_while_q_is_drawn_from_keeps_what_there_is(monkeypatch):
+    from bnn_zoo.backends._variational import Restart
+
+    whole = run(bz.MeanField(chains=2, steps=20, draws=30))
+    draw, calls = Restart.draw, []
+
+    class Stops(dict):
+        def __getitem__(self, name):
+            calls.append(name)
+            if len(calls) == 11:
+                raise KeyboardInterrupt
+            return super().__getitem__(name)
+
+    monkeypatch.setattr(Restart, "draw", lambda fit, sites: draw(fit, Stops(sites)))
+    with pytest.warns(UserWarning, match="10 draws are from q"):
+        draws = run(bz.MeanField(chains=2, steps=20, draws=30))
+    assert draws.attrs["interrupted"] and torch.equal(draws.sites["w"], whole.sites["w"][:1, :10])
+    assert draws.stats["lp"].shape == draws.stats["log_q"].shape == (1, 10)
+
+
+def test_no_process_is_left_when_starting_one_is_interrupted(monkeypatch):
+    """Ctrl-C after the first of two forks."""
+    begin, begun = multiprocessing.context.ForkProcess.start, []
+
+    def interrupted(process):
+        if begun:
+            raise KeyboardInterrupt
+        begin(process)
+        begun.append(process)
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        spread(lambda group, watch: time.sleep(100), 3, lambda part: False)
+    assert not children() and not signal.pthread_sigmask(signal.SIG_BLOCK, [])
