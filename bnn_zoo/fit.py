@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ._random import whole_seed
 from .bnn import BNN
 from .data import tensors
-from .posterior import Posterior
+from .posterior import Posterior, check_exportable
 from .types import Backend, DataError, Model
 
 
@@ -50,6 +50,7 @@ def fit(
     rows = data if isinstance(data, Dataset) else tensors(data, device)
     if isinstance(model, BNN) and isinstance(rows, tuple):
         _check_pair(data, rows)
+    check_exportable(model, rows)
     draws = backend.run(model, rows, seed=seed, device=device, progress=progress)
     return Posterior(model, rows, draws)
 

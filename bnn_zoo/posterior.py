@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,21 +9,37 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from pyro import poutine
+from pyro.infer import Predictive
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from . import export
-from ._scope import alone, seeded
+from ._scope import alone, factory, seeded
+from .bnn import BNN
 from .data import tensors
-from .density import Hold, is_data
+from .data.items import collate, size_of
 from .diagnostics import summarise
-from .predict import Prediction, deterministics, log_likelihood, moments, posterior_predictive, predict, replay
+from .predict import (
+    Prediction,
+    check_call,
+    contents,
+    data_rows,
+    deterministics,
+    like_data,
+    log_likelihood,
+    log_prob,
+    moments,
+    place_of,
+    predict,
+    replay,
+    seen_only,
+    split,
+)
 from .predict.passes import Read
-from .types import DataError, Draws, Model
+from .types import DataError, Draws, Model, ModelError
 
 BUDGET = 200_000_000
 """Most numbers that one exported array may hold (float32: 0.8 GB)."""
@@ -43,42 +58,48 @@ class Posterior:
     def predict(self, *args: Any, seed: int = 0, device: torch.device | str | None = None) -> Prediction:
         """The posterior predictive law at new inputs: ``predict(x_new)``, where ``model(x_new)`` leaves y open.
 
-        Arguments are those of the model without y, as tensors or arrays, on ``device`` or where they are. Raises
-        DataError for NaN, empty or ill-typed inputs, ModelError where the model leaves no site or several open.
+        Arguments are those of the model without y, as tensors or arrays; None for a site in the middle that stays open. They
+        are moved to ``device``, by default to that of the fit if they are on the CPU. Raises DataError for NaN, empty or
+        ill-typed inputs, ModelError where the model leaves no site or several open.
         """
-        inputs = self._like_data(tensors(args, device))
-        return predict(self.model, self.draws.sites, inputs, seed)
+        return predict(self.model, self.draws.sites, self._inputs(args, "predict", device), seed)
 
-    def _like_data(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """New inputs in the dtype and with the trailing shape of the data that the model was fitted to."""
-        seen = self._one_row() if isinstance(self.data, Dataset) else self.data
-        for i, (new, old) in enumerate(zip(args, seen, strict=False)):
-            if isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape[1:] != old.shape[1:]:
-                remedy = ": write x[None] for one row" if new.shape == old.shape[1:] else ""
-                raise DataError(
-                    f"argument {i}: the model was fitted to rows of shape {tuple(old.shape[1:])}, got {tuple(new.shape[1:])}"
-                    f"{remedy}"
-                )
-        dtype = next(iter(self.draws.sites.values())).dtype
-        return tuple(a.to(dtype) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+    def _inputs(self, args: Any, what: str, device: torch.device | str | None = None) -> tuple[Any, ...]:
+        """Arguments of the model as tensors, on the right device, that its signature takes and that are like its data."""
+        if isinstance(args, Dataset):
+            args = read_dataset(args)
+        if isinstance(args, tuple | list):
+            check_call(self.model, tuple(args), what)
+        return like_data(tensors(args, self._device(args, device)), self._example, self.draws, isinstance(self.model, BNN))
+
+    def _device(self, args: Any, device: torch.device | str | None) -> torch.device | str | None:
+        """Where to compute: as asked, else where arguments beyond the CPU lie, else the device of the fit if it is here."""
+        if device is not None or any(isinstance(a, Tensor) and a.device.type != "cpu" for a in args):
+            return device
+        fitted = torch.device(self.draws.attrs.get("device", "cpu"))
+        here = fitted.type == "cuda" and torch.cuda.is_available() and (fitted.index or 0) < torch.cuda.device_count()
+        return fitted if here else None
 
     @cached_property
     def rows(self) -> tuple[Any, ...]:
         """The training data as the tuple of the model's arguments; a torch Dataset is read through once."""
         if not isinstance(self.data, Dataset):
             return tuple(self.data)
-        with seeded(0, torch.device("cpu")):  # where the set draws random numbers, such as for augmentation
-            batches = list(DataLoader(self.data, batch_size=1024))
-        return tuple(torch.cat(column) for column in zip(*batches, strict=True))
+        rows = read_dataset(self.data)
+        return tensors(rows, self._device(rows, None))
 
-    def _one_row(self) -> tuple[Any, ...]:
-        """The first row of a Dataset as a batch, for its shapes; the others are not read."""
-        with seeded(0, torch.device("cpu")):
-            return tuple(next(iter(DataLoader(Subset(self.data, [0])))))
+    @cached_property
+    def _example(self) -> tuple[Any, ...]:
+        """The data of the fit, or the first row of a torch Dataset."""
+        return read_dataset(self.data, 1) if isinstance(self.data, Dataset) else tuple(self.data)
 
     def log_likelihood(self) -> dict[str, Tensor]:
-        """Pointwise log likelihood of the training rows: ``{observed site: [chain, draw, n]}``, nats."""
-        self._check_budget(self.rows, "the log likelihood", lambda law, y: {"": law.log_prob(y)})
+        """Pointwise log likelihood of the training rows: ``{observed site: [chain, draw, n]}``, nats.
+
+        Of the rows that entered the posterior: those that a mask, a scale of zero or NaN under a law that skips it hides are
+        left out. ``poutine.scale`` with other numbers changes the posterior and not these densities of single rows.
+        """
+        self._check_budget(self.rows, "the log likelihood", lambda law, y: {"": log_prob(law, y)})
         return log_likelihood(self.model, self.draws.sites, self.rows)
 
     # ------------------------------------------------------------------ diagnostics
@@ -92,7 +113,9 @@ class Posterior:
         R-hat), ``max_rhat``, ``share_rhat_above_1.01``, ``min_ess_bulk``, ``median_ess_bulk``, ``min_ess_tail``. Chains of
         a variational backend are restarts: there R-hat tells whether they found the same optimum.
         """
-        args = self._spaced(rows) if probe is None else tensors(probe)
+        if not isinstance(rows, int) or rows < 1:
+            raise ValueError(f"summary looks at rows ≥ 1 training rows, got rows={rows!r}")
+        args = self._spaced(rows) if probe is None else self._inputs(probe, "probe")
         f, log_lik = self.function_draws(args)
         lines = {f"predictions {k}": v for k, v in f.items()}
         lines |= {f"log likelihood {k}": v for k, v in log_lik.items()} | self.draws.sites
@@ -101,10 +124,12 @@ class Posterior:
 
     def function_draws(self, args: tuple[Any, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """At every draw, the mean ``[chain, draw, n, …]`` and log likelihood ``[chain, draw, n]`` of observed sites."""
+        seen = data_rows(self.model, self.draws.sites, args)
         out = replay(
-            self.model, self.draws.sites, args, lambda law, y: {"f": moments(law)[0], "log likelihood": law.log_prob(y)}
+            self.model, self.draws.sites, args, lambda law, y: {"f": moments(law)[0], "log likelihood": log_prob(law, y)}
         )
-        return {k: v["f"] for k, v in out.items()}, {k: v["log likelihood"] for k, v in out.items()}
+        log_lik = seen_only({k: v["log likelihood"] for k, v in out.items()}, seen, 2)
+        return {k: v["f"] for k, v in out.items()}, log_lik
 
     def _spaced(self, count: int) -> tuple[Any, ...]:
         """``count`` rows of the training data, evenly spaced, where the arguments are rows; else all of it."""
@@ -136,87 +161,104 @@ class Posterior:
         (``pred_id`` for test rows); a weight's dimensions carry its name: ``0.weight_out``, ``0.weight_in``. ``coords``
         labels dimensions, such as the names of the features: ``{"0.weight_in": ["age", "bmi"]}``.
 
+        Rows that a mask, a scale of zero or NaN hides from the posterior are left out of all groups of y, and the labels
+        of ``obs_id`` are the numbers of those that are left (``{site}_obs_id`` where sites differ in it).
+
         Raises DataError where an array would hold more than ``BUDGET`` numbers.
         """
-        sites, rows = self.draws.sites, self.rows
-        self._check_budget(rows, "the posterior predictive", lambda law, y: {"y": law.sample(), "p": law.log_prob(y)})
-        new = None if test is None else self._like_data(tensors(test))
+        _at_least(0, prior=prior)
+        self._check_budget(self.rows, "the posterior predictive", lambda law, y: {"y": law.sample(), "p": log_prob(law, y)})
+        new = None if test is None else self._inputs(test, "test")
         if new is not None:
             self._check_budget(new, "the predictions", lambda law, y: {"y": law.sample(), "mean": moments(law)[0]})
-        groups: dict[str, dict[str, Any]] = {
-            "posterior": sites | deterministics(self.model, sites, rows),
-            "sample_stats": self.draws.stats,
-            "log_likelihood": log_likelihood(self.model, sites, rows),
-            "posterior_predictive": posterior_predictive(self.model, sites, rows, seed),
-            **dict(zip(("observed_data", "constant_data"), self._split(rows), strict=True)),
-        }
-        dims = {name: export.weight_dims(name, v.shape[2:]) for name, v in groups["posterior"].items()}
-        row_dims = self._row_dims(groups["observed_data"] | groups["constant_data"], "obs_id")
-        group_dims: dict[str, Any] = {}
+        sites, coords = self.draws.sites, dict(coords or {})
+        made = _Groups({}, {}, {})
+        latent = sites | deterministics(self.model, sites, self.rows)
+        made.groups |= {"posterior": latent, "sample_stats": self.draws.stats}
+        made.dims["posterior"] = {name: export.weight_dims(name, v.shape[2:]) for name, v in latent.items()}
+        self._add_data(made, self.rows, "", coords, seed, prior)
         if new is not None:
-            groups["predictions"] = _with_means(self.model, sites, new, seed)
-            if not groups["predictions"]:
-                raise DataError(
-                    f"test must be all of the model's arguments, such as (x, y), but with these {len(new)} nothing is "
-                    "observed; for inputs alone use predict(x)"
-                )
-            groups["predictions_log_likelihood"] = log_likelihood(self.model, sites, new)
-            parts = self._split(new)
-            groups["predictions_observed_data"], groups["predictions_constant_data"] = parts
-            means = {k: v[0, 0] for k, v in groups["predictions"].items()}
-            pred_dims = self._row_dims(means | parts[0] | parts[1], "pred_id")
-            group_dims = {g: pred_dims for g in groups if g.startswith("predictions")}
-        if prior:
-            groups |= self._prior(prior, seed)
+            self._add_data(made, new, "predictions", coords, seed)
         history = {k: v for k, v in self.draws.history.items() if warmup or not k.startswith("warmup_")}
-        groups["history"] = {k: v for k, v in history.items() if not k.startswith("warmup_")}
+        made.groups["history"] = {k: v for k, v in history.items() if not k.startswith("warmup_")}
+        made.dims["history"] = {k: ["chain", "step"] for k, v in history.items() if v.dim() == 2}
         if warmup:
-            groups["warmup_sample_stats"] = {
+            made.groups["warmup_sample_stats"] = {
                 k.removeprefix("warmup_"): v for k, v in history.items() if k.startswith("warmup_")
             }
         run = {k: v for k, v in self.draws.attrs.items() if v is not None}
         return export.to_inference_data(
-            groups,
-            dims=dims | row_dims,
+            made.groups,
             coords=coords,
-            group_dims=group_dims | {"history": {k: ["chain", "step"] for k, v in history.items() if v.dim() == 2}},
+            group_dims=made.dims,
+            group_coords=made.coords,
             attrs=run,
             group_attrs={"posterior": run, "sample_stats": run},
         )
 
-    def _split(self, rows: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Observed values by site, and the other array arguments by the model's parameter names."""
-        draw = {name: value[0, 0].to(_device(rows)) for name, value in self.draws.sites.items()}
-        with Hold(draw):
-            trace = poutine.trace(self.model).get_trace(*rows)
-        observed = {n: m["value"] for n, m in trace.nodes.items() if is_data(m)}
-        names = list(inspect.signature(self.model).parameters) + [f"arg_{i}" for i in range(len(rows))]
-        inputs = {
-            name: value
-            for name, value in zip(names, rows, strict=False)
-            if isinstance(value, Tensor) and not any(_same(value, seen) for seen in observed.values())
+    def _add_data(
+        self, made: _Groups, rows: tuple[Any, ...], kind: str, coords: Mapping[str, Any], seed: int, prior: int = 0
+    ) -> None:
+        """Groups of the training rows (``kind=""``) or of test rows (``"predictions"``), with their dimensions."""
+        sites, row, pre = self.draws.sites, "pred_id" if kind else "obs_id", f"{kind}_" if kind else ""
+        means = {"_mean": lambda law: moments(law)[0]} if kind else {}
+        seen = data_rows(self.model, sites, rows)
+        if not seen:
+            raise DataError(
+                f"test must be all of the model's arguments, such as (x, y), but with these {len(rows)} nothing is "
+                "observed; for inputs alone use predict(x)"
+            )
+        drawn = replay(
+            self.model, sites, rows, lambda law, y: {"": law.sample(), **{k: f(law) for k, f in means.items()}}, seed=seed
+        )
+        scored = replay(self.model, sites, rows, lambda law, y: {"": log_prob(law, y)})
+        observed, inputs = split(self.model, {n: v[0, 0].to(_device(rows)) for n, v in sites.items()}, rows)
+        values: dict[str, dict[str, Any]] = {
+            f"{pre}log_likelihood": seen_only({s: v[""] for s, v in scored.items()}, seen, 2),
+            kind or "posterior_predictive": {
+                s + end: value
+                for end in ("", *means)
+                for s, value in seen_only({s: v[end] for s, v in drawn.items()}, seen, 2).items()
+            },
+            f"{pre}observed_data": seen_only({s: v.detach().cpu() for s, v in observed.items()}, seen, 0),
         }
-        return _numpy(observed), _numpy(inputs)
+        if prior:
+            values |= self._prior(prior, seed, seen)
+            made.dims["prior"] = made.dims["posterior"]
+            made.groups["prior"] = values.pop("prior")
+        count = export.row_count((v.shape for v in observed.values()), (v.shape for v in inputs.values()))
+        masks = {s: v.numpy() for s, v in seen.items()}
+        first, labels = export.row_names(masks, count, row, coords.get(row))
+        for s, v in observed.items():  # one law over all rows: they are an event, and no mask can hide one
+            if not seen[s].dim() and v.dim() and len(v) == count:
+                first[s] = row
+        for group, arrays in values.items():
+            lead = 0 if group.endswith("observed_data") else 2
+            made.dims[group] = {n: export.axis_names(n, v.shape[lead:], _first(first, n)) for n, v in arrays.items()}
+            used = {d for names in made.dims[group].values() for d in names}
+            made.coords[group] = {d: v for d, v in labels.items() if d in used}
+        made.groups |= values
+        made.groups[f"{pre}constant_data"] = {n: v.detach().cpu() for n, v in inputs.items()}
+        made.dims[f"{pre}constant_data"] = {
+            n: export.axis_names(n, v.shape, row if v.dim() and len(v) == count and row not in inputs else None)
+            for n, v in inputs.items()
+        }
 
-    @staticmethod
-    def _row_dims(arrays: Mapping[str, Any], row: str) -> dict[str, list[str]]:
-        """Every array with as many rows as the most common length has ``row`` as its first dimension."""
-        lengths = [a.shape[0] for a in arrays.values() if a.ndim]
-        if not lengths:
-            return {}
-        common = max(set(lengths), key=lengths.count)
-        own = {n: [f"{n}_dim_{i}" for i in range(a.ndim)] for n, a in arrays.items()}
-        return {n: [row, *own[n][1:]] if a.ndim and a.shape[0] == common else own[n] for n, a in arrays.items()}
-
-    def _prior(self, count: int, seed: int) -> dict[str, dict[str, Any]]:
+    def _prior(self, count: int, seed: int, seen: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
         """Draws from the prior and data from them: one chain of ``count``."""
-        from pyro.infer import Predictive
-
-        with torch.no_grad(), seeded(seed, torch.device("cpu")):
-            made = Predictive(poutine.uncondition(self.model), num_samples=count)(*self.rows)
-        prior = {n: made[n].reshape(1, count, *v.shape[2:]) for n, v in self.draws.sites.items()}
-        data = {n: made[n].reshape(1, count, *v.shape) for n, v in self._split(self.rows)[0].items()}
-        return {"prior": prior, "prior_predictive": data}
+        device, dtype = place_of(self.rows, self.draws.sites)
+        with torch.no_grad(), seeded(seed, device), factory(device, dtype):
+            try:
+                made = Predictive(poutine.uncondition(self.model), num_samples=count)(*self.rows)
+            except NotImplementedError as error:
+                raise ModelError(
+                    f"prior={count} asks for draws from the prior, and the law of a site cannot be sampled "
+                    f"({_first_line(error)}): leave prior=0, or give that site a proper prior"
+                ) from error
+        prior = {n: made[n].reshape(1, count, *v.shape[2:]) for n, v in self.draws.sites.items() if n in made}
+        observed, _ = split(self.model, {n: v[0, 0].to(device) for n, v in self.draws.sites.items()}, self.rows)
+        data = {n: made[n].reshape(1, count, *v.shape) for n, v in observed.items()}
+        return {"prior": prior, "prior_predictive": seen_only(data, seen, 2)}
 
     def _check_budget(self, rows: tuple[Any, ...], what: str, read: Read) -> None:
         """One draw shows how many numbers all of them make."""
@@ -248,19 +290,48 @@ class Posterior:
         )
 
 
-def _with_means(model: Model, sites: Mapping[str, Tensor], rows: tuple[Any, ...], seed: int) -> dict[str, Tensor]:
-    """For every observed site new data at each draw, and beside it ``<site>_mean``, the noise-free mean at each draw."""
-    out = replay(model, sites, rows, lambda law, y: {"": law.sample(), "_mean": moments(law)[0]}, seed=seed)
-    return {site + suffix: value for site, values in out.items() for suffix, value in values.items()}
+@dataclass
+class _Groups:
+    """What an export is made of, by group: arrays, names of their axes, labels of those."""
+
+    groups: dict[str, Mapping[str, Any]]
+    dims: dict[str, Mapping[str, Any]]
+    coords: dict[str, Mapping[str, Any]]
+
+
+def _first(first: Mapping[str, str], name: str) -> str | None:
+    """The first axis of an observed site, or of its mean."""
+    found = first.get(name, first.get(name.removesuffix("_mean")))
+    return None if found == f"{name.removesuffix('_mean')}_dim_0" else found
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _device(rows: tuple[Any, ...]) -> torch.device:
     return next((t.device for t in rows if isinstance(t, Tensor)), torch.device("cpu"))
 
 
-def _same(a: Tensor, b: Any) -> bool:
-    return isinstance(b, Tensor) and a.shape == b.shape and bool((a == b.to(a.dtype)).all())
+def _at_least(least: int, **settings: Any) -> None:
+    for name, value in settings.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
 
 
-def _numpy(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {name: value.detach().cpu().numpy() for name, value in values.items()}
+def read_dataset(data: Dataset[Any], count: int | None = None) -> tuple[Any, ...]:
+    """The (first ``count``) rows of a torch Dataset as one tuple of tensors; the global random state is left alone."""
+    size_of(data)
+    with seeded(0, torch.device("cpu")):
+        part = data if count is None else Subset(data, range(count))
+        batches = list(DataLoader(part, batch_size=1024, collate_fn=collate))
+    return tuple(torch.cat(column) for column in zip(*batches, strict=True))
+
+
+def check_exportable(model: Model, data: Any) -> None:
+    """Raise ModelError for names of sites that could not be exported after the fit, at the cost of one run of the model."""
+    try:
+        found = contents(model, read_dataset(data, 1) if isinstance(data, Dataset) else tuple(data))
+    except (DataError, IndexError):  # data of other kinds, or that do not fit: the backend says so
+        return
+    export.check_names({**found.latent, **found.fixed}, found.observed)

@@ -23,11 +23,9 @@ import torch
 import xarray as xr
 
 from .._scope import alone
+from .names import RESERVED
 
 WITHOUT_DRAWS = ("observed_data", "constant_data", "history")  # ends of the names of groups that hold no draws
-RESERVED = ("chain", "draw", "sample")
-KERNEL_AXES = {3: ("k",), 4: ("kh", "kw"), 5: ("kd", "kh", "kw")}
-
 Groups = Mapping[str, Mapping[str, Any]]
 Dims = Mapping[str, Sequence[str]]
 
@@ -35,20 +33,6 @@ Dims = Mapping[str, Sequence[str]]
 def arviz_major() -> int:
     """The installed ArviZ's major version: 0 (InferenceData) or 1 and above (DataTree). Does not import ArviZ."""
     return int(version("arviz").split(".")[0])
-
-
-def weight_dims(name: str, shape: Sequence[int]) -> list[str]:
-    """Dimension names of a site named after a torch parameter, one per axis, always prefixed by the site.
-
-    A weight of 2 axes has out and in; a convolution's 3, 4, 5 axes are out, in, then k, or kh and kw, or kd, kh and kw;
-    the one axis of a weight or bias is out; anything else is ``{name}_dim_{i}``, ArviZ's own default.
-    """
-    axes = len(shape)
-    if axes == 1 and name.endswith(("weight", "bias")):
-        return [f"{name}_out"]
-    if name.endswith("weight") and (axes == 2 or axes in KERNEL_AXES):
-        return [f"{name}_{axis}" for axis in ("out", "in", *KERNEL_AXES.get(axes, ()))]
-    return [f"{name}_dim_{i}" for i in range(axes)]
 
 
 def to_inference_data(
@@ -134,7 +118,7 @@ def _dataset(
                     f"dimension differently in dims=, or give this group labels of its own in group_coords="
                 )
         data[name] = (full, array)
-    clash = sorted(set(data) & {*labels, *RESERVED})
+    clash = sorted(set(data) & {*labels, *(RESERVED if lead else ())})
     if clash:
         raise ValueError(f"{group}: expected variables not named like a dimension, got {clash}; rename these sites or dims")
     if lead:
@@ -173,6 +157,8 @@ def _labels(group: str, dim: str, values: Any) -> np.ndarray:
 
 
 def _refuse_slash(what: str, name: str) -> None:
+    if not name:
+        raise ValueError(f"expected a {what} name with at least one letter, got ''")
     if "/" in name:
         raise ValueError(f"expected a {what} name without '/', got {name!r}; write {name.replace('/', '.')!r}")
 

@@ -1,6 +1,25 @@
 """Running a model at posterior draws: predictions and pointwise log likelihoods, vectorised over draws."""
 
-from .passes import deterministics, log_likelihood, posterior_predictive, replay
+from .arguments import Contents, check_call, contents, like_data, split
+from .passes import deterministics, place_of, replay
+from .pointwise import data_rows, log_likelihood, log_prob, posterior_predictive, seen_only
 from .prediction import Prediction, moments, predict
 
-__all__ = ["Prediction", "deterministics", "log_likelihood", "moments", "posterior_predictive", "predict", "replay"]
+__all__ = [
+    "Contents",
+    "Prediction",
+    "check_call",
+    "contents",
+    "data_rows",
+    "deterministics",
+    "like_data",
+    "log_likelihood",
+    "log_prob",
+    "moments",
+    "place_of",
+    "posterior_predictive",
+    "predict",
+    "replay",
+    "seen_only",
+    "split",
+]

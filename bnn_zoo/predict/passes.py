@@ -8,8 +8,9 @@ out as one batched distribution; sampling, moments and log densities are then pl
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, closing
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from math import prod
 from typing import Any
 
@@ -23,7 +24,8 @@ from torch.func import vmap
 from .._scope import alone, factory, seeded
 from ..bnn import BNN
 from ..density import Hold, is_data
-from ..types import Model
+from ..density.sites import is_latent
+from ..types import DataError, Model, ModelError
 from .whole import Whole
 
 NUMBERS = 2**18
@@ -46,17 +48,32 @@ class Catch(Hold):
         self.fixed: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
-        super()._pyro_sample(msg)
         name, fn = msg["name"], msg["fn"]
+        if name in self.values and is_latent(msg) and self.values[name].shape != fn.shape():
+            raise DataError(
+                f"site {name!r}: its draws have shape {tuple(self.values[name].shape)}, and with these arguments it has "
+                f"{tuple(fn.shape())}: a site with a value a row of the training data has none for other rows"
+            )
+        super()._pyro_sample(msg)
         if site_is_subsample(msg) or name in self.values:
             return
         if is_data(msg):
-            self.data[name], self.observed[name] = fn, msg["value"]
+            self.data[name], self.observed[name] = _masked(msg), msg["value"]
         elif not msg["is_observed"]:
             self.open[name] = fn
             msg["value"], msg["done"] = torch.zeros(fn.shape()), True
         elif isinstance(base_law(fn), dist.Delta):
             self.fixed[name] = msg["value"]
+
+
+def _masked(msg: Any) -> Any:
+    """The site's law with what hides rows from the log joint as its own mask: handlers' masks, and scales of zero."""
+    law, mask, scale = msg["fn"], msg["mask"], msg["scale"]
+    if isinstance(scale, Tensor) and scale.dim():
+        law = law.mask(scale != 0)
+    elif not isinstance(scale, Tensor) and scale == 0:
+        law = law.mask(False)
+    return law if mask is None or mask is True else law.mask(mask)
 
 
 def base_law(law: Any) -> Any:
@@ -70,6 +87,10 @@ def _parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor
     if isinstance(law, torch.distributions.Independent):
         tensors, rebuild = _parameters(law.base_dist)
         return tensors, lambda t: rebuild(t).to_event(law.reinterpreted_batch_ndims)
+    if isinstance(law, dist.MaskedDistribution):
+        tensors, rebuild = _parameters(law.base_dist)
+        mask = law._mask if isinstance(law._mask, Tensor) else torch.full(law.batch_shape, law._mask, dtype=torch.bool)
+        return {**tensors, "mask": mask}, lambda t: rebuild({k: v for k, v in t.items() if k != "mask"}).mask(t["mask"])
     names = set(law.arg_constraints)
     for chosen, others in (("logits", {"probs"}), ("scale_tril", {"covariance_matrix", "precision_matrix"})):
         if chosen in names:
@@ -118,10 +139,22 @@ def laws(
                 yield made
                 continue
             for i in range(len(next(iter(some.values())))):
-                catch = run({name: value[i] for name, value in some.items()})
+                with _explained():
+                    catch = run({name: value[i] for name, value in some.items()})
                 yield {
                     n: (law.expand((1, *law.batch_shape)), catch.observed.get(n)) for n, law in getattr(catch, which).items()
                 }
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What a model that cannot run on new arguments says, as an error about the data."""
+    try:
+        yield
+    except (DataError, ModelError):
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise DataError(f"the model fails with these arguments: {str(error).split('Trace Shapes:')[0].strip()}") from error
 
 
 def place_of(args: tuple[Any, ...], sites: Mapping[str, Tensor]) -> tuple[torch.device, torch.dtype]:
@@ -173,20 +206,6 @@ def replay(
     return {s: {k: v.reshape(*batch, *v.shape[1:]) for k, v in values.items()} for s, values in whole.arrays.items()}
 
 
-def log_likelihood(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
-    """Pointwise log likelihood of every observed site: ``{site: [chain, draw, *batch]}``, in nats, unscaled by plates."""
-    out = replay(model, sites, args, lambda law, y: {"": law.log_prob(y)})
-    return {site: values[""] for site, values in out.items()}
-
-
-def posterior_predictive(
-    model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], seed: int = 0
-) -> dict[str, Tensor]:
-    """New data at every draw, for the observed sites of ``model(*args)``: ``{site: [chain, draw, *shape]}``."""
-    out = replay(model, sites, args, lambda law, y: {"": law.sample()}, seed=seed)
-    return {site: values[""] for site, values in out.items()}
-
-
 @alone()
 def deterministics(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
     """Values of ``pyro.deterministic`` sites at every draw: ``{site: [chain, draw, *shape]}``; a BNN has none."""
@@ -198,8 +217,18 @@ def deterministics(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, .
             model(*args)
         return catch.fixed
 
+    flat = {n: v.reshape(prod(batch), *v.shape[2:]) for n, v in sites.items()}
     with _quiet(device, dtype):
-        if not run({name: value[0, 0].to(device) for name, value in sites.items()}):
+        if not run({name: value[0].to(device) for name, value in flat.items()}):
             return {}
-        out = vmap(run, chunk_size=64)({n: v.reshape(prod(batch), *v.shape[2:]).to(device) for n, v in sites.items()})
+        try:
+            out = vmap(run, chunk_size=64)({n: v.to(device) for n, v in flat.items()})
+        except (RuntimeError, ValueError, TypeError):  # a model that cannot be batched
+            each = [run({n: v[i].to(device) for n, v in flat.items()}) for i in range(prod(batch))]
+            whole = {n for n in each[0] if all(n in one and one[n].shape == each[0][n].shape for one in each)}
+            if left := sorted({n for one in each for n in one} - whole):
+                warnings.warn(
+                    f"deterministic sites whose shape changes from draw to draw are left out: {left}", stacklevel=3
+                )
+            out = {n: torch.stack([one[n] for one in each]) for n in each[0] if n in whole}
     return {name: value.reshape(*batch, *value.shape[1:]).cpu() for name, value in out.items()}

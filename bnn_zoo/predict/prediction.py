@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from pyro import poutine
 from torch import Tensor
 
-from ..types import Model, ModelError
-from .passes import base_law, log_likelihood, place_of, replay
+from ..bnn import BNN
+from ..types import DataError, Model, ModelError
+from .passes import base_law, place_of, replay
+from .pointwise import data_rows, log_prob
 
 NUMBERS = 2**22
 """Numbers of a block of rows over all draws, in float64."""
@@ -43,6 +48,8 @@ def over_draws(values: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
 class Prediction:
     """The posterior predictive law of y at new rows, as a mixture over draws.
 
+    site
+        name of the site that was left open: y.
     draws
         ``[chain, draw, n, …]``: one y drawn from the model at each posterior draw.
     f
@@ -60,6 +67,7 @@ class Prediction:
     model: Model
     sites: Mapping[str, Tensor] = field(repr=False)
     args: tuple[Any, ...] = field(repr=False)
+    site: str
     draws: Tensor = field(repr=False)
     f: Tensor = field(repr=False)
     variances: Tensor = field(repr=False)
@@ -81,18 +89,39 @@ class Prediction:
         return (self.epistemic**2 + self.aleatoric**2).sqrt()
 
     def log_likelihood(self, y: Any) -> Tensor:
-        """Log likelihood of the rows ``y [n, …]`` at each draw: ``[chain, draw, n]``, nats."""
-        y, expected = torch.as_tensor(y), self.draws.shape[2:]
-        if y.shape != expected:
-            raise ValueError(f"log_likelihood expects y of shape {tuple(expected)}, as predicted; got {tuple(y.shape)}")
-        device = place_of(self.args, self.sites)[0]
-        found = log_likelihood(self.model, self.sites, (*self.args, y.to(device)))
-        return next(iter(found.values()))
+        """Log likelihood of the rows ``y [n, …]``, a tensor or array, at each draw: ``[chain, draw, n]``, nats.
+
+        NaN in rows that a mask of the model hides. Raises DataError for NaN, other shapes and values that are none of y's.
+        """
+        device, dtype = place_of(self.args, self.sites)
+        value = _target(y, self.draws.shape[2:], device, dtype)
+        model, args = self.model, self.args
+        if isinstance(model, BNN):
+            args = (*args[:1], value)
+        else:
+            model = poutine.condition(model, data={self.site: value})
+        seen = data_rows(model, self.sites, args)[self.site]
+        found = replay(model, self.sites, args, lambda law, y: {"": log_prob(law, y)})[self.site][""]
+        return found if bool(seen.all()) else torch.where(seen, found, torch.nan)
 
     def log_prob(self, y: Any) -> Tensor:
         """Log density of the mixture at ``y``: ``log mean_draws p(y_i | draw)``, ``[n]``, nats. Never moment-matched."""
         each = self.log_likelihood(y).double().flatten(0, 1)
-        return torch.logsumexp(each, 0) - torch.tensor(float(len(each))).log()
+        return torch.logsumexp(each, 0) - math.log(len(each))
+
+
+def _target(y: Any, expected: torch.Size, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """``y`` as a tensor of the predicted shape, on the model's device and in its precision."""
+    array = y if isinstance(y, Tensor) else np.array(y)
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "fiub":
+        raise DataError(f"y is an array of {array.dtype}: expected numbers; encode text and categories first")
+    value = torch.as_tensor(array).detach()
+    if value.shape != expected:
+        squeeze = ": write y.squeeze(-1)" if value.shape == (*expected, 1) else ""
+        raise DataError(
+            f"log_likelihood expects y of shape {tuple(expected)}, as predicted; got {tuple(value.shape)}{squeeze}"
+        )
+    return value.to(device, dtype) if value.is_floating_point() else value.to(device)
 
 
 def predict(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], seed: int = 0) -> Prediction:
@@ -106,9 +135,16 @@ def predict(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], se
         return {"draws": law.sample(), "f": mean, "variances": variance}
 
     out = replay(model, sites, args, read, which="open", seed=seed)
-    if len(out) != 1:
+    if not out:
         raise ModelError(
-            f"predict needs a model that leaves one site open without y, but at these arguments it leaves {list(out)}: pass "
-            "the inputs only, and write y=None in the model's signature"
+            "predict needs a model that leaves one site open without y, but at these arguments it leaves []: pass the "
+            "inputs only, and write y=None in the model's signature"
         )
-    return Prediction(model, sites, args, **next(iter(out.values())))
+    if len(out) > 1:
+        raise ModelError(
+            f"predict needs a model that leaves one site open without y, but at these arguments it leaves {list(out)}: give "
+            "the values of all but one, None for that one, such as predict(x, None, z); "
+            "to_inference_data(test=…) has predictions of all of them"
+        )
+    site, found = next(iter(out.items()))
+    return Prediction(model, sites, args, site, **found)

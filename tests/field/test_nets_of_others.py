@@ -228,21 +228,23 @@ def test_log_joint_is_that_of_the_net_itself(name):
 
 @pytest.mark.parametrize("name", ["used_twice", "stores_activations", "old_weight_norm"])
 def test_fits_and_predictions_leave_the_net_alone(name):
+    torch.manual_seed(0)
     net = WORKS[name]()
     x, y = X.float(), Y.float()
     out = net(x).detach()
     before = state(net)  # after that call, which may itself store and count
     for model in (bnn(net), bnn(net, prior=bz.priors.Laplace(1.0))):  # one net in two models
-        posterior = bz.fit(model, (x, y), bz.SGLD(chains=2, steps=4, step_size=1e-4), progress=False)
+        posterior = bz.fit(model, (x, y), bz.SGLD(chains=2, steps=4, step_size=1e-7), progress=False)
         posterior.predict(x).log_prob(y)
         with pytest.raises(bz.DataError):
-            bz.fit(model, (x, y[:, None]), bz.SGLD(chains=2, steps=4, step_size=1e-4), progress=False)
+            bz.fit(model, (x, y[:, None]), bz.SGLD(chains=2, steps=4, step_size=1e-7), progress=False)
         assert_same(before, state(net))
     assert torch.equal(out, net(x).detach())
 
 
 @pytest.mark.parametrize("name", WORKS)
 def test_an_error_in_the_middle_leaves_the_net_alone(name):
+    torch.manual_seed(0)
     net = WORKS[name]()
     net(X.float())
     before = state(net)
@@ -420,7 +422,7 @@ def test_what_is_no_function_of_its_parameters(make):
 
 @pytest.mark.parametrize("make", [spectral_norm_in_training, running_mean_of_its_own])
 def test_following_the_advice_to_call_eval(make):
-    bz.fit(bnn(make().eval()), (X.float(), Y.float()), bz.SGLD(chains=2, steps=3, step_size=1e-4), progress=False)
+    bz.fit(bnn(make().eval()), (X.float(), Y.float()), bz.SGLD(chains=2, steps=3, step_size=1e-7), progress=False)
 
 
 def test_lazy_layers_after_one_run():
