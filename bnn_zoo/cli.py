@@ -14,7 +14,7 @@ import typer
 
 from . import __version__, comparison, likelihoods, nets, priors
 from .data import EMBEDDED, Table, choose_device, table
-from .types import Backend, DataError
+from .types import Backend
 
 app = typer.Typer(
     help="Bayesian neural networks on Pyro: any network, any backend, ArviZ out.",
@@ -71,7 +71,7 @@ def compare(
     if os.path.lexists(out):
         _stop(f"{out} exists: remove it, or choose another folder with --out")
     try:
-        _check_device(device)
+        choose_device(device)
         words: dict[str, Any] = {"missing": missing or (), "drop": drop or (), "decimal": decimal}
         between = separator.replace("\\t", "\t") if separator else separator
         made = table(data, target=target, task=task, separator=between, split=split, seed=seed, **words)  # type: ignore[arg-type]
@@ -82,12 +82,6 @@ def compare(
     typer.echo("\n" + comparison.markdown(frame))
     typer.echo(_legend(made.classes, made.target))
     typer.echo(f"\nWritten to {out}/: " + _contents(out))
-
-
-def _check_device(device: str | None) -> None:
-    chosen = choose_device(device)
-    if chosen is not None and chosen.type not in ("cpu", "cuda"):
-        raise DataError(f"expected device cpu or cuda, got {device!r}")
 
 
 def _run(made: Table, settings: Mapping[str, Backend], out: Path, **options: Any) -> pd.DataFrame:
