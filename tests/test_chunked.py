@@ -352,7 +352,7 @@ REFUSALS = {
         r"rows 80 to 102: .*1 observed values lie outside the support of Categorical",
     ),
     "NaN in a later chunk's y": (GAUSSIAN, (X, late(np.nan, Y)), 40, bz.DataError, r"argument 1 .* 1 NaN or infinite"),
-    "NaN in a later chunk's x": (GAUSSIAN, (late(np.nan, X), Y), 40, bz.DataError, r"part 0 .* 4 NaN or infinite"),
+    "NaN in a later chunk's x": (GAUSSIAN, (late(np.nan, X), Y), 40, bz.DataError, r"argument 0 .* 4 NaN or infinite"),
     "NaN in a Dataset": (GAUSSIAN, TensorDataset(late(np.nan, X), Y), 40, bz.DataError, r"part 0 .* 4 NaN or infinite"),
     "Dataset of words": (GAUSSIAN, Words(), 40, bz.DataError, r"tuples of tensors or numbers .* got str"),
     "Dataset without length": (GAUSSIAN, Stream(), 40, bz.DataError, r"IterableDataset has no known number of rows"),
