@@ -47,7 +47,7 @@ def fit(
     if isinstance(model, torch.nn.Module) and not isinstance(model, PyroModule):
         raise TypeError(f"fit got the network {type(model).__name__} alone: write BNN(net, prior, likelihood)")
     seed = whole_seed(seed)
-    rows = data if isinstance(data, Dataset) else tensors(data, device)
+    rows = data if isinstance(data, Dataset) else tensors(data, device, finite=isinstance(model, BNN))
     if isinstance(model, BNN) and isinstance(rows, tuple):
         _check_pair(data, rows)
     check_exportable(model, rows)

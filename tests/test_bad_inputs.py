@@ -69,7 +69,7 @@ def with_batchnorm(x, y=None):
 
 
 def with_discrete_site(x, y=None):
-    kind = pyro.sample("kind", dist.Bernoulli(0.5))
+    kind = pyro.sample("kind", dist.Poisson(0.5))
     with pyro.plate("rows", len(x)):
         return pyro.sample("y", dist.Normal(kind * x.sum(1), 1.0), obs=y)
 
@@ -267,7 +267,7 @@ TABLE = {
     "discrete latent": (
         fit(X, Y, model=with_discrete_site),
         ModelError,
-        r"site 'kind' \(Bernoulli\) is latent and discrete.* sum it out by hand",
+        r"site 'kind' \(Poisson\) is latent and discrete.* sum it out by hand",
     ),
     "no bijection": (
         fit(X, Y, model=on_a_sphere),

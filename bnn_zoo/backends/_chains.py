@@ -14,11 +14,11 @@ from torch import Tensor
 from .._random import Use, generator
 from .._scope import alone
 from ..density import LogJoint, from_prior
-from ..types import DataError, Draws, Model
+from ..types import Draws, Model
 from ._draws import Store, room, some
 from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
 from ._processes import Ended, Watch, how_many, one_thread, spread
-from ._rows import density_of
+from ._rows import density_of, need_all_rows
 from ._settings import at_least, flags, start_of, start_rule
 from ._steady import steady
 
@@ -77,7 +77,7 @@ class FullBatch:
         Raises DataError and ModelError before sampling starts. Ctrl-C returns the draws made so far.
         """
         log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=self.compile)
-        self._need_all_rows(log_joint)
+        need_all_rows(log_joint, type(self).__name__)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, seed, threads, progress)
 
@@ -194,14 +194,6 @@ class FullBatch:
 
     def warn(self, stats: dict[str, Tensor]) -> None:
         """Say aloud what the statistics of the draws give reason to doubt."""
-
-    def _need_all_rows(self, log_joint: LogJoint) -> None:
-        for row in log_joint.rows:
-            if row.seen < row.size:
-                raise DataError(
-                    f"{type(self).__name__} needs every row, but plate {row.plate!r} sees {row.seen} of {row.size}; use "
-                    "SGLD or pass the whole set"
-                )
 
 
 def _listed(chains: range) -> str:

@@ -33,7 +33,7 @@ def density_of(
     Raises DataError (NaN in any row, unequal numbers of rows, a Dataset without ``row_chunk``) and ModelError.
     """
     if row_chunk is None:
-        log_joint = LogJoint(model, tensors(data, device), device=device, compile=compile)
+        log_joint = LogJoint(model, tensors(data, device, finite=False), device=device, compile=compile)
         need_observed(log_joint)
         return log_joint
     need_size(model, "chunks of rows", "row_chunk")
@@ -90,6 +90,22 @@ def rows_and_density(
         check_rows(log_joint, batches.rows)
         return log_joint, batches
     return log_joint, Watched(batches, check_columns(log_joint, exposed(data)))
+
+
+def need_all_rows(log_joint: LogJoint, backend: str) -> None:
+    """Raise where the log joint sees some rows only: for samplers that call it with no others."""
+    for plate in log_joint.subsampled:
+        raise ModelError(
+            f"plate {plate!r} draws rows of its own (subsample_size=), and {backend} would see those of one draw for ever: "
+            "drop subsample_size=, or, for a stochastic-gradient backend, set batch_size= and write model(…, size=None) "
+            f"with pyro.plate({plate!r}, size or len(x), subsample=x)"
+        )
+    for row in log_joint.rows:
+        if row.seen < row.size:
+            raise DataError(
+                f"{backend} needs every row, but plate {row.plate!r} sees {row.seen} of {row.size}; use SGLD or pass the "
+                "whole set"
+            )
 
 
 def next_rows(batches: Minibatches | None) -> tuple[Tensor, ...]:

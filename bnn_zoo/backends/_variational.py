@@ -81,6 +81,11 @@ class Variational:
     ) -> Draws:
         """Fit q to ``model`` and draw from it. Pyro's parameter store and torch's random state are put back after."""
         log_joint, batches = rows_and_density(model, data, batch_size=self.batch_size, chains=1, seed=seed, device=device)
+        if log_joint.discrete:
+            raise ModelError(
+                f"sites {log_joint.discrete} are discrete: {type(self).__name__} has no family for them; use NUTS, which "
+                "sums them out"
+            )
         for site in log_joint.sites:
             if site.transform is None:
                 raise ModelError(
@@ -144,7 +149,7 @@ class Variational:
     ) -> Draws:
         count = next(iter(sites.values())).shape[1]
         stats = {"log_q": torch.stack([f.log_q[:count] for f in fits])}
-        if self.batch_size is None:
+        if self.batch_size is None and not log_joint.subsampled:
             stats = self._densities(log_joint, sites, stats["log_q"])
         length = min(len(f.elbos) for f in fits)
         elbo = torch.tensor([f.elbos[:length] for f in fits])

@@ -33,12 +33,12 @@ def choose_device(device: torch.device | str | None) -> torch.device | None:
     return chosen
 
 
-def tensors(data: Any, device: torch.device | str | None = None) -> tuple[Any, ...]:
+def tensors(data: Any, device: torch.device | str | None = None, *, finite: bool = True) -> tuple[Any, ...]:
     """``data`` (a tuple of the model's positional arguments) with arrays as tensors on ``device`` or where they are.
 
     Arrays are those of numpy, pandas (columns in order), xarray and what else numpy can read. Raises DataError for anything
-    but a tuple or list, for what ``foreign.as_tensor`` refuses, for NaN or infinite values, empty arrays, tables whose
-    rows have other labels or another order, tensors on different devices (unless ``device`` says where to), and mixed
+    but a tuple or list, for what ``foreign.as_tensor`` refuses, for NaN or infinite values (if ``finite``), empty arrays,
+    tables whose rows have other labels or another order, tensors on different devices (unless ``device`` says where to), and mixed
     floating dtypes.
     """
     chosen = choose_device(device)
@@ -56,7 +56,7 @@ def tensors(data: Any, device: torch.device | str | None = None) -> tuple[Any, .
     out = tuple(as_tensor(f"argument {i}", value) for i, value in enumerate(data))
     arrays = [(i, t) for i, t in enumerate(out) if isinstance(t, Tensor)]
     for i, t in arrays:
-        _check_values(i, t)
+        _check_values(i, t, finite)
     if chosen is None and len({t.device for _, t in arrays}) > 1:
         places = ", ".join(f"argument {i} on {t.device}" for i, t in arrays)
         raise DataError(f"the data are on different devices ({places}): move them to one, or say device=")
@@ -91,10 +91,11 @@ def _check_index(data: Sequence[Any]) -> None:
             )
 
 
-def _check_values(i: int, t: Tensor) -> None:
+def _check_values(i: int, t: Tensor, finite: bool) -> None:
     if t.numel() == 0:
         raise DataError(f"argument {i} of the data is empty, shape {tuple(t.shape)}: expected at least one row")
-    check_finite(f"argument {i} of the data", t)
+    if finite:
+        check_finite(f"argument {i} of the data", t)
 
 
 def check_finite(name: str, t: Tensor) -> None:

@@ -74,6 +74,7 @@ def close(got: Any, wanted: Any, slack: float = 1e-3) -> bool:
     """Whether tensors agree to ``slack`` of the largest entry; other values must be equal. Infinities and NaN match."""
     if not isinstance(wanted, Tensor):
         return bool(got == wanted) or wanted is None
+    got, wanted = got.detach(), wanted.detach()
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
         return False
     if not wanted.is_floating_point():

@@ -51,6 +51,9 @@ def trace(f: BatchedFn, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
             raise
         except (RuntimeError, NotImplementedError) as error:
             raise _refusal(str(error), progress.last) from error
+    for name, constant in [*graph.named_parameters(recurse=False), *graph.named_buffers(recurse=False)]:
+        delattr(graph, name)  # a parameter of somebody's module: no gradient of it is asked for
+        graph.register_buffer(name, constant.detach())
     found = {source for read in reads.nodes for source in _sources(read)}
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     graph.meta["reads"] = {i for i, node in enumerate(placeholders) if node in found}

@@ -30,6 +30,7 @@ from .._scope import factory, seeded
 from ..types import DataError, Model
 from .agreement import close
 from .compiled import Compiled, Inlined, prepare
+from .enumeration import enumerated, marginal
 from .graph import quiet, value_and_gradient
 from .messengers import Constrained, Subsampled, Unconstrained, Unvalidated
 from .sites import look
@@ -52,11 +53,12 @@ class LogJoint:
 
     Attributes: ``sites`` (list of ``Site``), ``dim``, ``rows`` (the plates of the data), ``dtype``, ``device`` and
     ``evaluations``, the number of gradients of single chains so far; ``subsampled``, the plates that draw rows of their own
-    (``subsample_size=``), with the rows that the first run drew: the log joint is that of these rows, scaled.
+    (``subsample_size=``), with the rows that the first run drew: the log joint is that of these rows, scaled; ``discrete``,
+    names of the discrete latent sites, which are summed out (``enumeration.py``).
 
-    Positions of another dtype are taken in the log joint's own. Raises ModelError (discrete latents, control flow on values,
-    BatchNorm, randomness besides the sites) and DataError (observed values outside their support, NaN, wrong shapes) when
-    built.
+    Positions of another dtype are taken in the log joint's own. Raises ModelError (discrete latents that cannot be listed,
+    control flow on values, BatchNorm, randomness besides the sites) and DataError (observed values outside their support,
+    NaN, wrong shapes) when built.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class LogJoint:
         with self._scope(validate=True), seeded(0, self.device):
             seen = look(self.model, self.args, self.kwargs)
         self.sites, self.rows, self.subsampled = seen.sites, seen.rows, seen.subsampled
+        self.discrete, self._nesting = seen.discrete, seen.nesting
+        self._inferred = enumerated(model, seen.nesting) if seen.discrete else model
         self.dim = sum(site.size for site in self.sites)
         self._own = self._tensors(self.args)
         self._graphs: dict[Any, Any] = {}
@@ -89,7 +93,7 @@ class LogJoint:
         self._inlined: dict[Callable[..., Any], Inlined] = {}
 
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
-        if position.dtype != self.dtype or position.device != self.device or position.dim() != 2:
+        if not isinstance(position, Tensor) or position.dtype != self.dtype or position.device != self.device or position.dim() != 2:
             return self._converted(position, *rows)
         tensors = rows or self._tensors(self.args)
         key = (position.shape[0], *((t.shape, t.dtype, t.device) for t in rows))
@@ -272,13 +276,14 @@ class LogJoint:
         fresh = iter(tensors)
         args = tuple(next(fresh) if isinstance(a, Tensor) else a for a in self.args)
         with messenger, Subsampled(self.subsampled), Unvalidated():
-            messenger.trace = poutine.trace(self.model).get_trace(*args, **self.kwargs)
+            messenger.trace = poutine.trace(self._inferred).get_trace(*args, **self.kwargs)
         return messenger
 
     def _log_joint(self, parts: Mapping[str, Tensor], *tensors: Tensor) -> tuple[Tensor, Unconstrained]:
         """Scalar log joint of one point, Jacobian included."""
         run = self._run(Unconstrained(parts), tensors)
-        return run.trace.log_prob_sum() + run.log_jacobian, run
+        value = marginal(run.trace, self._nesting) if self.discrete else run.trace.log_prob_sum()
+        return value + run.log_jacobian, run
 
     def _map(self, f: Callable[[Mapping[str, Tensor]], dict[str, Tensor]], position: Tensor) -> dict[str, Tensor]:
         """``f`` of every position: vectorised in chunks so that memory stays bounded, or, where torch has no rule or a wrong

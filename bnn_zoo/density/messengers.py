@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from ..bijections import bijection
+from ..laws import unvalidated
 from .sites import is_latent
 
 
@@ -80,19 +80,7 @@ class Unvalidated(Messenger):
     """
 
     def _pyro_sample(self, msg: Any) -> None:
-        msg["fn"] = _unvalidated(msg["fn"])
-
-
-def _unvalidated(law: Any) -> Any:
-    inner = getattr(law, "base_dist", None)
-    new = inner if inner is None else _unvalidated(inner)
-    if new is inner and not getattr(law, "_validate_args", False):
-        return law
-    law = copy.copy(law)
-    law._validate_args = False
-    if new is not inner:
-        law.base_dist = new
-    return law
+        msg["fn"] = unvalidated(msg["fn"])
 
 
 class Subsampled(Messenger):

@@ -19,7 +19,9 @@ from torch.distributions.transforms import Transform
 
 from .._torch import BatchNorm, register_module_forward_pre_hook
 from ..bijections import bijection
+from ..laws import unvalidated
 from ..types import DataError, ModelError
+from .enumeration import nesting
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Row:
 
 
 def is_latent(msg: Any) -> bool:
+    """A site to be inferred. Discrete ones, which are summed out, are none."""
+    return is_open(msg) and not msg["fn"].support.is_discrete
+
+
+def is_open(msg: Any) -> bool:
     return msg["type"] == "sample" and not msg["is_observed"] and not site_is_subsample(msg)
 
 
@@ -75,8 +82,7 @@ class Fill(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         self.last = f"site {msg['name']!r}"
-        if is_latent(msg) and not msg["done"]:
-            check_continuous(msg)
+        if is_open(msg) and not msg["done"] and not check_support(msg).is_discrete:
             msg["value"], msg["done"] = self.choose(msg["fn"]), True
 
 
@@ -94,13 +100,17 @@ def draw_or_support(fn: Any) -> Tensor:
         return uniform_on_support(fn)
 
 
-def check_continuous(msg: Any) -> None:
+def check_support(msg: Any) -> Any:
+    """The support of a latent site. Raises ModelError where there is no way to infer it."""
     fn, name = msg["fn"], msg["name"]
     if fn.support.is_discrete:
-        raise ModelError(
-            f"site {name!r} ({type(fn).__name__}) is latent and discrete, so the log joint has no gradient there: sum it "
-            "out by hand (a mixture's log-sum-exp in pyro.factor), or observe it"
-        )
+        if not getattr(fn, "has_enumerate_support", False):
+            raise ModelError(
+                f"site {name!r} ({type(fn).__name__}) is latent and discrete with values that cannot be listed, so the log "
+                "joint has no gradient there and no finite sum: sum it out by hand (a log-sum-exp in pyro.factor, "
+                "truncated), or observe it"
+            )
+        return fn.support
     try:
         bijection(fn.support)
     except NotImplementedError:
@@ -108,6 +118,7 @@ def check_continuous(msg: Any) -> None:
             f"site {name!r} ({type(fn).__name__}): no bijection from the real line to its support {fn.support}; "
             "write it as a function of an unconstrained site"
         ) from None
+    return fn.support
 
 
 @contextmanager
@@ -130,12 +141,15 @@ def refuse_batchnorm() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look at a model found: latent sites, plates of its data, and the plates that draw rows of their own
-    (``subsample_size=`` below their size), with the rows of one run."""
+    """What a look at a model found: latent sites; plates of its data; the plates that draw rows of their own
+    (``subsample_size=`` below their size), with the rows of one run; names of discrete latent sites, which are to be summed
+    out, and the dimensions of all plates."""
 
     sites: list[Site]
     rows: list[Row]
     subsampled: dict[str, Tensor]
+    discrete: list[str]
+    nesting: int
 
 
 def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Seen:
@@ -148,12 +162,14 @@ def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
             f"two runs of the model gave different sites ({sorted(latents.keys() ^ again)} in one only): a sampler needs "
             "a fixed set; replace the branch by torch.where or a mask"
         )
+    discrete = [n for n, m in first.nodes.items() if is_open(m) and n not in latents]
+    if not latents and discrete:
+        raise ModelError(f"the model's latent sites {discrete} are all discrete: summed out, nothing is left to infer")
     if not latents:
         raise ModelError("the model has no latent site: there is nothing to infer (is everything given as obs=?)")
     sites = [_site(name, msg, second.nodes[name]) for name, msg in latents.items()]
     data = [(name, msg) for name, msg in first.nodes.items() if is_data(msg)]
-    for name, msg in data:
-        _check_observed(name, msg)
+    _check_arguments(args, [msg for name, msg in data if _check_observed(name, msg)])
     rows = [
         Row(name, f.name, f.size, f.full_size or f.size)
         for name, msg in data
@@ -162,7 +178,7 @@ def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     ]
     plates = [(n, m) for n, m in first.nodes.items() if m["type"] == "sample" and site_is_subsample(m)]
     drawn = {n: m["value"] for n, m in plates if (m["fn"].subsample_size or m["fn"].size) < m["fn"].size}
-    return Seen(sites, rows, drawn)
+    return Seen(sites, rows, drawn, discrete, nesting(first.nodes))
 
 
 def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], tries: int = 10) -> Any:
@@ -194,14 +210,34 @@ def _site(name: str, msg: Any, other: Any) -> Site:
     return Site(name, msg["fn"].shape(), flat_shape, transform if fixed else None)
 
 
-def _check_observed(name: str, msg: Any) -> None:
-    """Observed values must be there, fit the law's shape and lie in its support."""
+def _check_arguments(args: tuple[Any, ...], missing: list[Any]) -> None:
+    """No argument may hold NaN or infinite values, unless some observed site's law knows what to do with them."""
+    for i, t in enumerate(args):
+        if isinstance(t, Tensor) and t.is_floating_point() and not missing and not bool(torch.isfinite(t).all()):
+            bad = int((~torch.isfinite(t)).sum())
+            raise DataError(f"argument {i} of the data has {bad} NaN or infinite values of {t.numel()}: drop or impute them")
+
+
+def _check_observed(name: str, msg: Any) -> bool:
+    """Observed values must be there, fit the law's shape and lie in its support; whether some are missing and the law knows.
+
+    A law that gives NaN a density, such as ``NanMaskedNormal``, is one for missing values.
+    """
     fn, value = msg["fn"], msg["value"]
     if value.numel() == 0:
         raise DataError(f"site {name!r} has no observed rows: got shape {tuple(value.shape)}")
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        with pyro.validation_enabled(False), torch.no_grad():
+            known = bool(torch.isfinite(unvalidated(fn).log_prob(value)).all())
+        if known and msg["mask"] is None:
+            return True
         bad = int((~torch.isfinite(value)).sum())
-        raise DataError(f"site {name!r}: {bad} of {value.numel()} observed values are NaN or infinite; drop or impute")
+        hidden = " (a mask hides them from the value, not from the gradient: put any number there)"
+        hidden = "" if msg["mask"] is None else hidden
+        raise DataError(
+            f"site {name!r}: {bad} of {value.numel()} observed values are NaN or infinite{hidden}; drop or impute them, or "
+            "use a law for missing values such as NanMaskedNormal"
+        )
     try:
         fits = torch.broadcast_shapes(fn.shape(), value.shape) == value.shape
     except RuntimeError:
@@ -214,3 +250,4 @@ def _check_observed(name: str, msg: Any) -> None:
             f"site {name!r}: {int((~inside).sum())} observed values lie outside the support of {type(fn).__name__}, "
             f"{fn.support}; they range from {value.min().item():g} to {value.max().item():g}"
         )
+    return False

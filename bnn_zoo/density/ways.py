@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -157,10 +157,14 @@ def _alone(target: Target, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
 
 
 def _through_one(target: Target, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    one = _alone(target, inputs)
-    reads = one.meta["reads"]
-    graph = trace(vmap(batchable(one), in_dims=_dims(target, inputs)), inputs)
-    graph.meta["reads"] |= reads
+    """The value of one chain traced first: in its graph nothing is written in place, and gradients have no views to undo."""
+    first = (inputs[0][0], *of_chain(inputs[1:], 0, target.rows_per_chain))
+    one = trace(lambda *flat: (target.value(*flat),), first)
+    Shapes(one).run(*first)
+    value = batchable(one)
+    functional = replace(target, value=lambda *flat: value(*flat)[0])
+    graph = trace(vmap(_single(functional), in_dims=_dims(target, inputs)), inputs)
+    graph.meta["reads"] |= one.meta["reads"]
     return _accept(target, simplify(graph, inputs), inputs)
 
 

@@ -4,5 +4,6 @@ from .dropped import Dropped
 from .log_uniform import LogUniform
 from .moved import moved
 from .scale import check_scale
+from .unvalidated import unvalidated
 
-__all__ = ["Dropped", "LogUniform", "check_scale", "moved"]
+__all__ = ["Dropped", "LogUniform", "check_scale", "moved", "unvalidated"]
