@@ -138,8 +138,8 @@ def brief(error: str) -> str:
 def batchable(graph: fx.GraphModule) -> fx.GraphModule:
     """A functional graph of one chain in the form in which torch can batch it, in place.
 
-    Writing in place leaves ``copy`` nodes, which only repeat their second argument, and slices whose end is the largest
-    integer, on which torch's rule for ``slice_scatter`` stumbles. Memory formats such as channels last exist for tensors of
+    Writing in place leaves ``copy`` nodes, which only repeat their second argument, and slices that end at the
+    largest integer or count from the end, on which torch's rule for ``slice_scatter`` stumbles. Memory formats such as channels last exist for tensors of
     four axes only, and change no value.
     """
     for node in list(graph.graph.nodes):
@@ -150,7 +150,7 @@ def batchable(graph: fx.GraphModule) -> fx.GraphModule:
             where = list(node.args[2:])
             dim, start, end, step = where + list(SLICE[len(where) :])
             size = base.meta["kind"][0][dim]
-            node.args = (base, source, dim, start or 0, size if end is None else min(end, size), step)
+            node.args = (base, source, dim, *slice(start, end, step).indices(size))
         elif node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = aten.reshape.default  # its argument may have other strides now
         if node.kwargs.get("memory_format") in (torch.channels_last, torch.channels_last_3d):

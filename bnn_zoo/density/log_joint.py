@@ -93,7 +93,12 @@ class LogJoint:
         self._inlined: dict[Callable[..., Any], Inlined] = {}
 
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
-        if not isinstance(position, Tensor) or position.dtype != self.dtype or position.device != self.device or position.dim() != 2:
+        if (
+            not isinstance(position, Tensor)
+            or position.dtype != self.dtype
+            or position.device != self.device
+            or position.dim() != 2
+        ):
             return self._converted(position, *rows)
         tensors = rows or self._tensors(self.args)
         key = (position.shape[0], *((t.shape, t.dtype, t.device) for t in rows))

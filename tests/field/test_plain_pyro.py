@@ -249,7 +249,9 @@ def test_missing_values_elsewhere_are_refused():
 
     with pytest.raises(bz.DataError, match="a mask hides them from the value, not from the gradient: put any number there"):
         bz.fit(masked, (y,), bz.NUTS(), progress=False)
-    posterior = bz.fit(lambda y: masked(torch.where(y == 99.0, math.nan, y).nan_to_num()), (y.nan_to_num(99.0),), bz.MAP(steps=5))
+    posterior = bz.fit(
+        lambda y: masked(torch.where(y == 99.0, math.nan, y).nan_to_num()), (y.nan_to_num(99.0),), bz.MAP(steps=5)
+    )
     assert "m" in posterior.draws.sites
     net = bz.BNN(bz.nets.MLP(1, 1, hidden=(2,)), bz.priors.Normal(), bz.likelihoods.Gaussian())
     for data in ((y[:, None], y.nan_to_num()), (y[:, None].nan_to_num(), y)):
