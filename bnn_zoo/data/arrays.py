@@ -38,8 +38,8 @@ def tensors(data: Any, device: torch.device | str | None = None, *, finite: bool
 
     Arrays are those of numpy, pandas (columns in order), xarray and what else numpy can read. Raises DataError for anything
     but a tuple or list, for what ``foreign.as_tensor`` refuses, for NaN or infinite values (if ``finite``), empty arrays,
-    tables whose rows have other labels or another order, tensors on different devices (unless ``device`` says where to), and mixed
-    floating dtypes.
+    tables whose rows have other labels or another order, tensors on different devices (unless ``device`` says where to),
+    and mixed floating dtypes.
     """
     chosen = choose_device(device)
     if isinstance(data, DataLoader):

@@ -138,9 +138,9 @@ def brief(error: str) -> str:
 def batchable(graph: fx.GraphModule) -> fx.GraphModule:
     """A functional graph of one chain in the form in which torch can batch it, in place.
 
-    Writing in place leaves ``copy`` nodes, which only repeat their second argument, and slices that end at the
-    largest integer or count from the end, on which torch's rule for ``slice_scatter`` stumbles. Memory formats such as channels last exist for tensors of
-    four axes only, and change no value.
+    Writing in place leaves ``copy`` nodes, which only repeat their second argument, and slices that end at the largest
+    integer or count from the end, on which torch's rule for ``slice_scatter`` stumbles. Memory formats such as channels last
+    exist for tensors of four axes only, and change no value.
     """
     for node in list(graph.graph.nodes):
         if node.target is aten.copy.default and _alike(*node.args[:2]):

@@ -1,5 +1,5 @@
-"""Models as Pyro's tutorials write them: sums over classes, sizes read from data, loops over plates, missing values, laws made
-outside the model, rows of a plate's own; each against a closed form, a sum by hand or quadrature."""
+"""Models as Pyro's tutorials write them: sums over classes, sizes read from data, loops over plates, missing values, laws
+made outside the model, rows of a plate's own; each against a closed form, a sum by hand or quadrature."""
 
 import itertools
 import math
@@ -110,7 +110,7 @@ def test_a_class_for_all_rows():
 
 def test_discrete_sites_under_a_scale_or_a_guide_are_refused():
     y = numbers(12)
-    with pytest.raises(bz.ModelError, match="'w' is scaled .* use all rows and no scale"):
+    with pytest.raises(bz.ModelError, match=r"'w' is scaled .* use all rows and no scale"):
         LogJoint(poutine.scale(mixture, scale=2.0), (y,))(torch.zeros(1, 3, dtype=torch.float64))
     with pytest.raises(bz.ModelError, match=r"\['k'\] are discrete: MeanField has no family .* use NUTS"):
         bz.fit(mixture, (y,), bz.MeanField(steps=5), progress=False)
@@ -155,7 +155,7 @@ def test_other_rows_are_read_anew():
     x, y = torch.arange(8), numbers(8)
     joint = LogJoint(model, (x[:4], y[:4]), {"size": 8}, rows_per_chain=True)
     u = at(joint, 2)
-    with pytest.warns(UserWarning, match="reads numbers from its rows, .*: the model itself is run .* slower, and right"):
+    with pytest.warns(UserWarning, match=r"reads numbers from its rows, .*: the model itself is run .* slower, and right"):
         first, _ = joint(u, x[:4].expand(2, 4), y[:4].expand(2, 4))
     second, _ = joint(u, x[4:].expand(2, 4), y[4:].expand(2, 4))
     for values, rows in ((first, slice(0, 4)), (second, slice(4, 8))):
@@ -172,7 +172,7 @@ def test_control_flow_on_a_site_is_refused_for_one_chain_too():
 
     for chains in (1, 3):
         joint = LogJoint(model, (numbers(1)[0],))
-        with pytest.raises(bz.ModelError, match="control flow depends on the value of a site"):
+        with pytest.raises(bz.ModelError, match=r"control flow depends on the value of a site"):
             joint(at(joint, chains))
 
 
@@ -247,7 +247,7 @@ def test_missing_values_elsewhere_are_refused():
         with pyro.plate("rows", len(y)), poutine.mask(mask=~y.isnan()):
             pyro.sample("y", dist.Normal(m, 0.5), obs=y)
 
-    with pytest.raises(bz.DataError, match="a mask hides them from the value, not from the gradient: put any number there"):
+    with pytest.raises(bz.DataError, match=r"a mask hides them from the value, not from the gradient: put any number there"):
         bz.fit(masked, (y,), bz.NUTS(), progress=False)
     posterior = bz.fit(
         lambda y: masked(torch.where(y == 99.0, math.nan, y).nan_to_num()), (y.nan_to_num(99.0),), bz.MAP(steps=5)
@@ -255,7 +255,7 @@ def test_missing_values_elsewhere_are_refused():
     assert "m" in posterior.draws.sites
     net = bz.BNN(bz.nets.MLP(1, 1, hidden=(2,)), bz.priors.Normal(), bz.likelihoods.Gaussian())
     for data in ((y[:, None], y.nan_to_num()), (y[:, None].nan_to_num(), y)):
-        with pytest.raises(bz.DataError, match="1 NaN or infinite values of 10"):
+        with pytest.raises(bz.DataError, match=r"1 NaN or infinite values of 10"):
             bz.fit(net, data, bz.NUTS(), progress=False)
 
 
@@ -303,7 +303,7 @@ def test_plate_that_draws_its_rows():
     exact = float(y.sum()) / 41
     assert abs(float(m.mean()) - exact) < 0.08 and abs(float(m.std()) - 41**-0.5) < 0.03
     for backend in (bz.NUTS(), bz.SGLD(), bz.MAP()):
-        with pytest.raises(bz.ModelError, match="plate 'rows' draws rows of its own .* drop subsample_size="):
+        with pytest.raises(bz.ModelError, match=r"plate 'rows' draws rows of its own .* drop subsample_size="):
             bz.fit(subsampled, (y,), backend, progress=False)
 
 
@@ -346,5 +346,5 @@ def _value(log_joint, u):
 @pytest.mark.parametrize("bad", [torch.zeros(2, 5), torch.zeros(1), torch.zeros(2, 1, dtype=torch.long), [[0.0]]])
 def test_what_is_no_position(bad):
     joint = LogJoint(missing, (numbers(10),))
-    with pytest.raises(ValueError, match="a position must be"):
+    with pytest.raises(ValueError, match=r"a position must be"):
         joint(bad)
