@@ -5,6 +5,7 @@ Each has a test in tests/test_torch_names.py, so that a new version of torch fai
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,13 +39,14 @@ IntegerInterval = type(constraints.integer_interval(0, 1))
 class Reads(TorchDispatchMode):
     """Lets a function that is being traced read numbers out of tensors, ``int(x.max())`` or ``.item()``, and keeps of what.
 
-    ``nodes`` are the nodes of the graph that were read. A number becomes a constant of the graph, so the graph is right only
-    for inputs of which no node depends, or which never change.
+    ``nodes`` are the nodes of the graph that were read, each with what ``where()`` said then. A number becomes a constant
+    of the graph, so the graph is right only for inputs of which no node depends, or which never change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: Callable[[], str] = str) -> None:
         super().__init__()
-        self.nodes: list[fx.Node] = []
+        self.where = where
+        self.nodes: list[tuple[fx.Node, str]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.Tag.data_dependent_output not in func.tags:
@@ -53,7 +55,7 @@ class Reads(TorchDispatchMode):
         for tensor in args if mode is not None else ():
             slot = get_proxy_slot(tensor, mode.tracer, None) if isinstance(tensor, Tensor) else None
             if slot is not None:
-                self.nodes.append(slot.proxy.node)
+                self.nodes.append((slot.proxy.node, self.where()))
         with disable_proxy_modes_tracing():
             return func(*args, **(kwargs or {}))
 

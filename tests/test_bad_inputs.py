@@ -100,14 +100,6 @@ def with_noise(x, y=None):
         return pyro.sample("y", dist.Normal(x.sum(1) * slope + torch.randn(len(x)), 1.0), obs=y)
 
 
-def with_writing_in_place(x, y=None):
-    slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
-    f = torch.zeros(len(x))
-    f += slope
-    with pyro.plate("rows", len(x)):
-        return pyro.sample("y", dist.Normal(f, 1.0), obs=y)
-
-
 def without_latents(x, y):
     pyro.sample("y", dist.Normal(x.sum(1), 1.0).to_event(1), obs=y)
 
@@ -306,7 +298,6 @@ TABLE = {
         ModelError,
         r"net\.eval\(\)",
     ),
-    "writing in place": (fit(X, Y, model=with_writing_in_place), ModelError, r"in place .* torch\.where"),
     "nothing to infer": (fit(X, Y, model=without_latents), ModelError, r"no latent site: there is nothing to infer"),
     "frozen net": (
         lambda: bnn(module=net().requires_grad_(False)),

@@ -32,19 +32,20 @@ class ReadsInputs(Untraceable):
 
 
 def trace(f: BatchedFn, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """``f`` as a graph for inputs of these shapes; ``graph.meta["reads"]`` are the inputs that numbers were read from, and
-    −1 where one was read from random numbers.
+    """``f`` as a graph for inputs of these shapes; ``graph.meta["reads"]`` are the inputs that numbers were read from, −1
+    for random numbers, each with the site after which it was read first.
 
     A number that the function reads (``int(group.max())``) is a constant of the graph. Raises Untraceable, and ModelError
     where the log joint would change from call to call because it draws random numbers of its own.
     """
-    reads = Reads()
+    progress = Progress()
+    reads = Reads(lambda: progress.last)
 
     def reading(*flat: Tensor) -> tuple[Tensor, ...]:
         with reads:
             return f(*flat)
 
-    with Progress() as progress, quiet():
+    with progress, quiet():
         try:
             graph = make_fx(functionalize(reading))(*inputs)  # no writing in place, so constants stay constant
         except torch.linalg.LinAlgError:  # of this point, not of the model
@@ -54,11 +55,11 @@ def trace(f: BatchedFn, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     for name, constant in [*graph.named_parameters(recurse=False), *graph.named_buffers(recurse=False)]:
         delattr(graph, name)  # a parameter of somebody's module: no gradient of it is asked for
         graph.register_buffer(name, constant.detach())
-    found = {source for read in reads.nodes for source in _sources(read)}
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    graph.meta["reads"] = {i for i, node in enumerate(placeholders) if node in found}
-    if any(node.op != "placeholder" for node in found):
-        graph.meta["reads"].add(-1)
+    graph.meta["reads"] = {}
+    for read, where in reads.nodes:
+        for source in _sources(read):
+            graph.meta["reads"].setdefault(placeholders.index(source) if source in placeholders else -1, where)
     return graph
 
 

@@ -141,7 +141,7 @@ def _accept(target: Target, graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -
     if -1 in reads:
         raise ModelError(random_numbers("the model"))
     if 0 in reads:
-        raise ModelError(control_flow("some site"))
+        raise ModelError(control_flow(reads[0]))
     if reads and not target.fixed:
         raise Untraceable("the model reads numbers from its rows, which change from call to call")
     refuse_random(graph, inputs)
