@@ -30,7 +30,7 @@ INSTEAD = {
 def npz(path: Path, target: str | None, split: int) -> Raw:
     """X ``[n, d]`` or ``[n]``, y ``[n]`` or ``[n, 1]``, and the pair ``train_<split>``, ``test_<split>`` if there are any.
 
-    Splits are row numbers or masks. Never unpickles. Raises DataError for files that are damaged, arrays of other kinds and
+    Splits are row numbers. Never unpickles. Raises DataError for files that are damaged, arrays of other kinds and
     shapes, other arrays that look like a split, and values that are not finite.
     """
     held = _arrays(path)
@@ -127,7 +127,7 @@ def _split(file: str, held: dict[str, np.ndarray], split: int, rows: int) -> tup
     numbers = sorted({int(match[2]) for name in held if (match := SPLIT.fullmatch(name))})
     stray = [name for name in held if name.lower().startswith(("train", "test", "val"))]
     if stray and not numbers:
-        raise DataError(f"{file} has arrays {listed(stray)}: splits are row numbers or masks called train_0 and test_0")
+        raise DataError(f"{file} has arrays {listed(stray)}: splits are row numbers called train_0 and test_0")
     if not numbers:
         return None
     parts = (f"train_{split}", f"test_{split}")
@@ -144,16 +144,16 @@ def _split(file: str, held: dict[str, np.ndarray], split: int, rows: int) -> tup
 
 
 def row_numbers(what: str, index: np.ndarray, rows: int) -> np.ndarray:
-    """Row numbers 0 … rows − 1 from such numbers or from a mask ``[rows]``, in their order."""
-    if index.dtype.kind == "b" and index.shape == (rows,):
-        index = np.flatnonzero(index)
+    """Row numbers 0 … rows − 1 as int64, in their order; a mask is refused, since as numbers it would mean rows 0 and 1."""
+    if index.dtype.kind == "b":
+        raise DataError(f"{what} is a mask of booleans: write the row numbers, np.flatnonzero(mask)")
     if index.dtype.kind not in "iu" or index.ndim != 1:
         got = f"{index.dtype} of shape {list(index.shape)}"
-        raise DataError(f"{what}: expected whole row numbers [k], or a mask [{rows}] of booleans, got {got}")
+        raise DataError(f"{what}: expected whole row numbers [k], got {got}")
     if not len(index):
         raise DataError(f"{what} is empty: expected at least one row")
     if rows > 2 and index.shape == (rows,) and set(np.unique(index)) == {0, 1}:
-        raise DataError(f"{what} is a mask of 0 and 1: write it as booleans, .astype(bool)")
+        raise DataError(f"{what} is a mask of 0 and 1: write the row numbers, np.flatnonzero(mask)")
     low, high = int(index.min()), int(index.max())
     if low < 0 or high >= rows:
         raise DataError(f"{what}: expected row numbers 0 … {rows - 1}, counted from 0, got {low} … {high}")

@@ -97,7 +97,7 @@ def table(
     separator, decimal
         what stands between fields, and in numbers ``"."`` or ``","``; found from the file where it is not given.
     split, test_share, seed
-        An ``.npz`` that brings its own splits (row numbers or masks ``train_<k>`` and ``test_<k>``) is split by number
+        An ``.npz`` that brings its own splits (row numbers ``train_<k>`` and ``test_<k>``) is split by number
         ``split``; everything else by a random permutation from ``seed``, ``test_share`` of the rows for testing.
 
     Raises DataError for files, columns and arrays that are missing or damaged, values that are not finite or beyond
