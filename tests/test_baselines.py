@@ -17,7 +17,7 @@ def run(backend, model, data, seed=0):
 def test_map_is_the_mode(dtype):
     x, y = correlated_design(dtype=dtype)
     mean, _ = regression_posterior(x, y)
-    draws = run(bz.MAP(chains=3, steps=2000, step_size=bz.schedules.cosine(0.05)), regression, (x, y))
+    draws = run(bz.MAP(chains=3, steps=4000, step_size=bz.schedules.cosine(0.05)), regression, (x, y))
     w = draws.sites["w"]
     assert w.shape == (3, 1, 4) and w.dtype == dtype
     torch.testing.assert_close(w, mean.expand(3, 1, 4), rtol=0, atol=2e-3)

@@ -21,6 +21,7 @@ from ._draws import Store, room, some
 from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
 from ._rows import need_all_rows, next_rows, rows_and_density
 from ._settings import at_least, flags, same_cycles, schedule_of, scheduled, start_of, start_rule
+from ._stability import Stability
 from ._steady import steady
 
 TEMPERATURES = ("configurational_temperature", "kinetic_temperature")
@@ -31,8 +32,9 @@ class StochasticGradient:
     """Settings that all stochastic-gradient samplers have in common.
 
     step_size
-        ε as a number or a schedule of the step (``schedules.cosine(1e-4)``); a fair start is 1/N. It means the same in all
-        of them: the gradient of the log joint enters with ε/2.
+        ε as a number or a schedule of the step (``schedules.cosine(1e-4)``). It means the same in all of them: the gradient
+        of the log joint enters with ε/2. What is too large for the posterior's curvature λ is lowered in burn-in, to 2/λ,
+        with a warning that says to what; halve that and compare (``PSGLD`` and ``scale_adapted`` have scales of their own).
     temperature
         T: 1 samples the posterior, 0 is gradient ascent on the log joint, a schedule anneals. Steps at T = 0 of a schedule
         that is not 0 throughout are exploration: no draw is kept there.
@@ -137,7 +139,7 @@ class StochasticGradient:
         sites = room(self, log_joint, self.drawn, held=self.held)
         walk = self.walk(log_joint, batches, generator(log_joint.device, seed, Use.MOVES))
         walk.into(sites)
-        done = drive(walk.step, self.burn_in, label=f"{name} burn-in", progress=progress, describe=walk.describe)
+        done = drive(walk.warm, self.burn_in, label=f"{name} burn-in", progress=progress, describe=walk.describe)
         if done < self.burn_in:
             raise KeyboardInterrupt(f"interrupted in burn-in, after {done} of {self.burn_in} steps: no draws yet")
         walk.settle()
@@ -207,16 +209,35 @@ class StochasticWalk:
         self.at = 0
         self.reference = start
         self.info: Any = None
+        self.stability, self.limit, self.warming = Stability(generator), float("inf"), False
+
+    def warm(self, i: int) -> None:
+        """A step of burn-in: no larger than the curvature allows, where all coordinates have one step size."""
+        self.warming = self.kernel.one_scale
+        self.step(i)
 
     def into(self, sites: dict[str, Tensor]) -> None:
         """Draws go there, ``{site: [chain, draw, *shape]}``."""
         self.kept = Store(self.log_joint, sites)
 
     def step(self, _: int) -> None:
-        rows = next_rows(self.batches)
-        self.epsilon, self.heat = self.step_size(self.at), self.temperature(self.at)
+        rows, wanted = next_rows(self.batches), self.step_size(self.at)
+        if self.warming:
+            return self._careful(rows, wanted)
         log_joint = self.log_joint
-        target = (lambda q: log_joint(q, *rows)) if rows else log_joint
+        self._move((lambda q: log_joint(q, *rows)) if rows else log_joint, min(wanted, self.limit))
+
+    def _careful(self, rows: tuple[Tensor, ...], wanted: float) -> None:
+        position = self.state.position
+        value, gradient = self.log_joint(position, *rows)
+        allowed, far = self.stability.allowed(self.at, wanted, position, gradient, lambda q: self.log_joint(q, *rows)[1])
+        if self.at and (far or allowed != self.epsilon):
+            self.state = self.kernel.resized(self.state, 0.0 if far else allowed / self.epsilon)
+        self._move(lambda _: (value, gradient), allowed)
+        self.limit = self.stability.limit
+
+    def _move(self, target: Any, step_size: float) -> None:
+        self.epsilon, self.heat = step_size, self.temperature(self.at)
         self.state, self.info = self.kernel.step(self.state, target, self.epsilon, self.heat, self.generator)
         if self.at % self.trace_every == 0:
             self.trace.add(self.info.lp.unsqueeze(-1), {"lp": self.info.lp})
@@ -229,7 +250,15 @@ class StochasticWalk:
                 f"{type(self.settings).__name__} diverged in burn-in: a chain reached non-finite weights by step {self.at} "
                 f"at step size {self.epsilon:g}; use a smaller step_size (try {self.epsilon / 10:g})"
             )
-        self.kernel = self.settings.kernel(self.rows, warming=False)
+        wanted = max(self.step_size(i) for i in {self.at, (self.at + self.settings.steps) // 2, self.settings.steps - 1})
+        if wanted > self.limit:
+            warnings.warn(
+                f"{type(self.settings).__name__}: step_size={wanted:.2g} is not stable on this posterior: steps of at most "
+                f"{self.limit:.2g} are made, two over its largest curvature at the end of burn-in; set step_size to that or "
+                "less (or, if burn-in was too short to find the posterior, make more steps)",
+                stacklevel=5,
+            )
+        self.kernel, self.warming = self.settings.kernel(self.rows, warming=False), False
         self.reference = self.state.position.clone()
 
     def sample(self, i: int) -> None:

@@ -52,6 +52,7 @@ class Optimise:
     """
 
     make: Callable[..., Any] = torch.optim.Adam
+    one_scale = False
 
     def init(self, position: Tensor, log_joint: LogJointFn) -> OptimiserState:
         leaf = position.detach().clone().requires_grad_()

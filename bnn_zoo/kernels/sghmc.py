@@ -36,6 +36,16 @@ class SGHMC:
     scale_adapted: bool = False
     adapting: bool = False
 
+    @property
+    def one_scale(self) -> bool:
+        """Whether all coordinates have the same step size."""
+        return not self.scale_adapted
+
+    @staticmethod
+    def resized(state: SGHMCState, ratio: float) -> SGHMCState:
+        """The state for a step size ``ratio`` times as large: a velocity is a step in units of √ε."""
+        return state._replace(velocity=state.velocity * ratio**0.5)
+
     @staticmethod
     def init(position: Tensor, log_joint: LogJointFn) -> SGHMCState:
         zero = torch.zeros_like(position)
@@ -94,6 +104,12 @@ class SGNHT:
 
     friction: float = 0.05
     coupling: float = 0.01
+    one_scale = True
+
+    @staticmethod
+    def resized(state: SGNHTState, ratio: float) -> SGNHTState:
+        """As of ``SGHMC``."""
+        return state._replace(velocity=state.velocity * ratio**0.5)
 
     def init(self, position: Tensor, log_joint: LogJointFn) -> SGNHTState:
         return SGNHTState(position, torch.zeros_like(position), torch.full_like(position[:, :1], self.friction))

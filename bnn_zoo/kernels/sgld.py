@@ -26,9 +26,16 @@ class SGLD:
     minibatch noise adds ε²/4 Var[∇log p] per step to the injected ε T. Welling & Teh 2011, eq. 4.
     """
 
+    one_scale = True
+
     @staticmethod
     def init(position: Tensor, log_joint: LogJointFn) -> SGLDState:
         return SGLDState(position)
+
+    @staticmethod
+    def resized(state: SGLDState, ratio: float) -> SGLDState:
+        """The state for a step size ``ratio`` times as large."""
+        return state
 
     @staticmethod
     def step(
@@ -60,6 +67,7 @@ class PSGLD:
     rows: float = 1.0
     decay: float = 0.99
     damping: float = 1e-5
+    one_scale = False
 
     @staticmethod
     def init(position: Tensor, log_joint: LogJointFn) -> PSGLDState:
