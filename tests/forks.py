@@ -12,7 +12,7 @@ def start(work, daemon=False):
     receive, send = context.Pipe(duplex=False)
 
     def answer():
-        faulthandler.dump_traceback_later(90, exit=True)  # a fork that hangs says where
+        faulthandler.dump_traceback_later(280, exit=True)  # a fork that hangs says where
         try:
             send.send(work())
         except BaseException as error:
@@ -30,7 +30,7 @@ def in_a_fork(work, daemon=False):
     """``work()`` in a fork; raises what it raises, and EOFError where the process just ends."""
     process, receive = start(work, daemon)
     try:
-        assert receive.poll(100)
+        assert receive.poll(300)
         answer = receive.recv()
     finally:
         process.join(100)
