@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from .data.items import collate, size_of
 from .diagnostics import summarise
 from .predict import (
     Prediction,
+    SummedOut,
     check_call,
     contents,
     data_rows,
@@ -52,6 +54,10 @@ class Posterior:
     model: Model
     data: Any
     draws: Draws
+
+    def __post_init__(self) -> None:
+        if not self.draws.sites or not self.draws.chains * self.draws.draws:
+            raise DataError(f"a posterior needs at least one draw of one site, got sites {list(self.draws.sites)}")
 
     # ------------------------------------------------------------------ prediction
 
@@ -116,7 +122,10 @@ class Posterior:
         if not isinstance(rows, int) or rows < 1:
             raise ValueError(f"summary looks at rows ≥ 1 training rows, got rows={rows!r}")
         args = self._spaced(rows) if probe is None else self._inputs(probe, "probe")
-        f, log_lik = self.function_draws(args)
+        try:
+            f, log_lik = self.function_draws(args)
+        except SummedOut:  # the sites alone
+            f, log_lik = {}, {}
         lines = {f"predictions {k}": v for k, v in f.items()}
         lines |= {f"log likelihood {k}": v for k, v in log_lik.items()} | self.draws.sites
         table = pd.DataFrame({n: summarise(v.flatten(2) if v.dim() > 2 else v[..., None]) for n, v in lines.items()}).T
@@ -167,7 +176,14 @@ class Posterior:
         Raises DataError where an array would hold more than ``BUDGET`` numbers.
         """
         _at_least(0, prior=prior)
-        self._check_budget(self.rows, "the posterior predictive", lambda law, y: {"y": law.sample(), "p": log_prob(law, y)})
+        try:
+            self._check_budget(
+                self.rows, "the posterior predictive", lambda law, y: {"y": law.sample(), "p": log_prob(law, y)}
+            )
+            known = True
+        except SummedOut as error:
+            warnings.warn(f"log likelihood and predictive groups are left out: {error}", stacklevel=3)
+            known, test, prior = False, None, 0
         new = None if test is None else self._inputs(test, "test")
         if new is not None:
             self._check_budget(new, "the predictions", lambda law, y: {"y": law.sample(), "mean": moments(law)[0]})
@@ -176,7 +192,8 @@ class Posterior:
         latent = sites | deterministics(self.model, sites, self.rows)
         made.groups |= {"posterior": latent, "sample_stats": self.draws.stats}
         made.dims["posterior"] = {name: export.weight_dims(name, v.shape[2:]) for name, v in latent.items()}
-        self._add_data(made, self.rows, "", coords, seed, prior)
+        if known:
+            self._add_data(made, self.rows, "", coords, seed, prior)
         if new is not None:
             self._add_data(made, new, "predictions", coords, seed)
         history = {k: v for k, v in self.draws.history.items() if warmup or not k.startswith("warmup_")}

@@ -1,13 +1,14 @@
 """Running a model at posterior draws: predictions and pointwise log likelihoods, vectorised over draws."""
 
 from .arguments import Contents, check_call, contents, like_data, split
-from .passes import deterministics, place_of, replay
+from .passes import SummedOut, deterministics, place_of, replay
 from .pointwise import data_rows, log_likelihood, log_prob, posterior_predictive, seen_only
 from .prediction import Prediction, moments, predict
 
 __all__ = [
     "Contents",
     "Prediction",
+    "SummedOut",
     "check_call",
     "contents",
     "data_rows",

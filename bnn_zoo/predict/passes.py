@@ -34,6 +34,10 @@ ROWS = 1_024
 """Rows of a BNN in one pass."""
 
 
+class SummedOut(ModelError):
+    """An observed site may depend on a latent one that has no draws, such as a discrete one that the fit summed out."""
+
+
 class Catch(Hold):
     """Holds the latent sites and catches the laws of all others: of observed data with their values, and of open sites.
 
@@ -46,6 +50,7 @@ class Catch(Hold):
         self.observed: dict[str, Tensor] = {}
         self.open: dict[str, Any] = {}
         self.fixed: dict[str, Tensor] = {}
+        self.blind: set[str] = set()  # open sites before an observed one, whose law may depend on their placeholders
 
     def _pyro_sample(self, msg: Any) -> None:
         name, fn = msg["name"], msg["fn"]
@@ -59,10 +64,11 @@ class Catch(Hold):
             return
         if is_data(msg):
             self.data[name], self.observed[name] = _masked(msg), msg["value"]
+            self.blind.update(self.open)
         elif not msg["is_observed"]:
             self.open[name] = fn
             msg["value"], msg["done"] = torch.zeros(fn.shape()), True
-        elif isinstance(base_law(fn), dist.Delta):
+        elif isinstance(base_law(fn), dist.Delta) and not self.open:
             self.fixed[name] = msg["value"]
 
 
@@ -118,6 +124,12 @@ def laws(
     def run(values: Mapping[str, Tensor]) -> Catch:
         with Catch(values) as catch:
             model(*args, **kwargs)
+        if which == "data" and catch.blind:
+            raise SummedOut(
+                f"sites {sorted(catch.blind)} have neither draws nor values (discrete ones, that the fit summed out?), and "
+                "the laws of data after them are not known without: give their values, or write the sum into the law, such as "
+                "MixtureSameFamily for a mixture"
+            )
         return catch
 
     def parameters(values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

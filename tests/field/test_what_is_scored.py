@@ -367,3 +367,30 @@ def test_a_support_that_depends_on_the_draw():
     fitted = posterior(model, (y,), sites)
     np.testing.assert_allclose(fitted.log_likelihood()["y"], expected)
     np.testing.assert_allclose(fitted.predict().log_prob(y), mixture(expected))
+
+
+def test_latent_sites_without_draws():
+    """A discrete site that a fit summed out has no draws: what depends on it is refused, never taken at a made-up value."""
+
+    def model(x, y=None):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", len(x)):
+            kind = pyro.sample("kind", dist.Bernoulli(0.3 * torch.ones(len(x), dtype=F64)))
+            pyro.deterministic("centre", m + 5 * kind)
+            return pyro.sample("y", dist.Normal(m + 5 * kind, 1.0), obs=y)
+
+    fitted = posterior(model, (X, Y))
+    for use in (fitted.log_likelihood, lambda: fitted.predict(X)):
+        with pytest.raises(bz.ModelError, match=r"'kind'"):
+            use()
+    with pytest.warns(UserWarning, match=r"left out: sites \['kind'\] have neither draws nor values .*MixtureSameFamily"):
+        idata = fitted.to_inference_data()
+    assert set(bz.export.group(idata, "posterior")) == {"m"}
+    assert "log_likelihood" not in bz.export.groups(idata)
+    assert list(fitted.summary().index) == ["m"]
+
+
+@pytest.mark.parametrize("sites", [{}, {"m": torch.zeros(2, 0)}], ids=["no site", "no draw"])
+def test_a_posterior_without_draws(sites):
+    with pytest.raises(bz.DataError, match="at least one draw of one site"):
+        bz.Posterior(plain, (Y,), Draws(sites))
