@@ -127,8 +127,8 @@ def laws(
         if which == "data" and catch.blind:
             raise SummedOut(
                 f"sites {sorted(catch.blind)} have neither draws nor values (discrete ones, that the fit summed out?), and "
-                "the laws of data after them are not known without: give their values, or write the sum into the law, such as "
-                "MixtureSameFamily for a mixture"
+                "the laws of data after them are not known without: give their values, or write the sum into the law, such "
+                "as MixtureSameFamily for a mixture"
             )
         return catch
 
