@@ -76,7 +76,9 @@ class Posterior:
             args = read_dataset(args)
         if isinstance(args, tuple | list):
             check_call(self.model, tuple(args), what)
-        return like_data(tensors(args, self._device(args, device)), self._example, self.draws, isinstance(self.model, BNN))
+        by_rows = isinstance(self.model, BNN)
+        rows = tensors(args, self._device(args, device), finite=by_rows or what == "predict")  # y may have rows of NaN
+        return like_data(rows, self._example, self.draws, by_rows)
 
     def _device(self, args: Any, device: torch.device | str | None) -> torch.device | str | None:
         """Where to compute: as asked, else where arguments beyond the CPU lie, else the device of the fit if it is here."""

@@ -19,6 +19,7 @@ import torch
 from pyro import distributions as dist
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+from torch.distributions import constraints
 from torch.func import vmap
 
 from .._scope import alone, factory, seeded
@@ -67,7 +68,8 @@ class Catch(Hold):
             self.blind.update(self.open)
         elif not msg["is_observed"]:
             self.open[name] = fn
-            msg["value"], msg["done"] = torch.zeros(fn.shape()), True
+            index = isinstance(fn.support, type(constraints.integer_interval(0, 1)))
+            msg["value"], msg["done"] = torch.zeros(fn.shape(), dtype=torch.long if index else None), True
         elif isinstance(base_law(fn), dist.Delta) and not self.open:
             self.fixed[name] = msg["value"]
 
@@ -145,7 +147,7 @@ def laws(
             try:
                 stacked = vmap(parameters)(some)
                 made = {n: (kept[n](t), observed.get(n)) for n, t in stacked.items()}
-            except (RuntimeError, NotImplementedError, TypeError, ValueError):
+            except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):
                 made = {}
             if made:
                 yield made

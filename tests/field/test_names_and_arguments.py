@@ -329,7 +329,7 @@ def test_predictions_are_made_where_the_fit_was(fitted_on, asked, devices, expec
     monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
     seen = []
-    monkeypatch.setattr(bz.posterior, "tensors", lambda args, device: seen.append(device) or args)
+    monkeypatch.setattr(bz.posterior, "tensors", lambda args, device, **_: seen.append(device) or args)
     posterior = fitted()
     posterior.draws.attrs["device"] = fitted_on
     with warnings.catch_warnings():
