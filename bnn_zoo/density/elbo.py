@@ -152,7 +152,7 @@ class Elbo:
 
         inputs = (flat, *(t.detach() for t in tensors))
         try:
-            with torch.no_grad(), same_noise():
+            with torch.no_grad(), same_noise(flat.device):
                 graph = trace(whole, inputs)
                 if graph.meta["reads"]:  # of draws, or of rows that change: a number read once is not true for ever
                     return self._plain

@@ -27,16 +27,11 @@ class Untraceable(Exception):
     """A function could not be traced this way; another way may do. The message says why, and names the last site."""
 
 
-class ReadsInputs(Untraceable):
-    """The function reads a number from something that is batched over chains: a site's value, or a chain's own rows."""
-
-
 def trace(f: BatchedFn, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """``f`` as a graph for inputs of these shapes; ``graph.meta["reads"]`` are the inputs that numbers were read from, −1
     for random numbers, each with the site after which it was read first.
 
-    A number that the function reads (``int(group.max())``) is a constant of the graph. Raises Untraceable, and ModelError
-    where the log joint would change from call to call because it draws random numbers of its own.
+    A number that the function reads (``int(group.max())``) is a constant of the graph. Raises Untraceable.
     """
     progress = Progress()
     reads = Reads(lambda: progress.last)
@@ -51,7 +46,8 @@ def trace(f: BatchedFn, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
         except torch.linalg.LinAlgError:  # of this point, not of the model
             raise
         except (RuntimeError, NotImplementedError) as error:
-            raise _refusal(str(error), progress.last) from error
+            what = f"at or after {progress.last} torch cannot trace and batch the model over chains"
+            raise Untraceable(f"{what} ({brief(str(error))})") from error
     for name, constant in [*graph.named_parameters(recurse=False), *graph.named_buffers(recurse=False)]:
         delattr(graph, name)  # a parameter of somebody's module: no gradient of it is asked for
         graph.register_buffer(name, constant.detach())
@@ -117,18 +113,6 @@ def control_flow(last: str) -> str:
         f"after {last} the model's control flow depends on the value of a site (an if, a loop, .item() or float(); or a law "
         "with validate_args=True): write the choice as torch.where, or sum over the branches"
     )
-
-
-def _refusal(error: str, last: str) -> Exception:
-    if "random" in error:
-        return ModelError(random_numbers(f"after {last} the model"))
-    if "data-dependent" in error or ".item()" in error:
-        return ReadsInputs(control_flow(last))
-    if "inplace" in error or "doesn't match the broadcast shape" in error:
-        what = "something writes into a tensor in place (z[..., 0] = …, +=), which torch cannot batch over chains"
-    else:
-        what = f"torch cannot batch the model over chains ({brief(error)})"
-    return Untraceable(f"at or after {last} {what}")
 
 
 def brief(error: str) -> str:

@@ -8,21 +8,27 @@ from typing import Any
 
 import torch
 
+from .._scope import random_state_kept
 from .._torch import TorchDispatchMode
 
 
 class _Reseeded(TorchDispatchMode):
     """Every random call starts from one seed: what it gives depends on the call and its shape alone."""
 
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(torch.Generator(self.device).manual_seed(0).get_state(), self.device)
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
-def same_noise() -> Iterator[None]:
-    """Inside, random calls repeat themselves; torch's random state is put back after."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices), _Reseeded():
+def same_noise(device: torch.device) -> Iterator[None]:
+    """Inside, random calls on ``device`` repeat themselves; torch's random state is put back after."""
+    with random_state_kept(device), _Reseeded(device):
         yield

@@ -48,7 +48,7 @@ def simplify(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
     """
     before = fx.GraphModule(graph, copy.deepcopy(graph.graph))
     before.meta = graph.meta
-    with same_noise():
+    with same_noise(inputs[0].device):
         shapes = _Shapes(graph)
         wanted = shapes.run(*inputs)
         _rewrite(graph, shapes.seen, chains=inputs[0].shape[0] if inputs[0].dim() == 2 else 1)

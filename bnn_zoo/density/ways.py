@@ -25,7 +25,6 @@ from torch.func import grad_and_value, vmap
 from ..types import ModelError
 from .agreement import Values, disagreement, points
 from .graph import (
-    ReadsInputs,
     Shapes,
     Untraceable,
     batchable,
@@ -118,7 +117,7 @@ def _batched(target: Target, inputs: tuple[Tensor, ...], rewritten: bool) -> fx.
         value, gradient = single(position[0], *of_chain(tensors, 0, target.rows_per_chain))
         return value[None], gradient[None]
 
-    f = alone if chains == 1 else vmap(single, in_dims=_dims(target, inputs))
+    f = alone if chains == 1 else vmap(single, in_dims=_dims(target, inputs), randomness="same")
     if not rewritten:
         return _accept(target, _traced(target, f, inputs), inputs)
     with RowsLast():
@@ -127,12 +126,18 @@ def _batched(target: Target, inputs: tuple[Tensor, ...], rewritten: bool) -> fx.
 
 
 def _traced(target: Target, f: Callable[..., Values], inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """The graph of ``f``. Where it cannot be traced, the graph of one chain tells whether that is for control flow on sites,
+    which raises ModelError, or for something that another way can do."""
     try:
         return trace(f, inputs)
-    except ReadsInputs as error:
-        if target.rows_per_chain and 0 not in _alone(target, inputs).meta["reads"]:
-            raise Untraceable("the model reads numbers from its rows, which change from step to step") from error
-        raise ModelError(str(error)) from error
+    except Untraceable:
+        _accept(target, _alone(target, inputs), _first(target, inputs))
+        raise
+
+
+def _first(target: Target, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs of the first chain."""
+    return (inputs[0][0], *of_chain(inputs[1:], 0, target.rows_per_chain))
 
 
 def _accept(target: Target, graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
@@ -150,7 +155,7 @@ def _accept(target: Target, graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -
 
 def _alone(target: Target, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """The graph of one chain."""
-    first = (inputs[0][0], *of_chain(inputs[1:], 0, target.rows_per_chain))
+    first = _first(target, inputs)
     graph = trace(_single(target), first)
     Shapes(graph).run(*first)
     return graph
@@ -158,18 +163,18 @@ def _alone(target: Target, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
 
 def _through_one(target: Target, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """The value of one chain traced first: in its graph nothing is written in place, and gradients have no views to undo."""
-    first = (inputs[0][0], *of_chain(inputs[1:], 0, target.rows_per_chain))
+    first = _first(target, inputs)
     one = trace(lambda *flat: (target.value(*flat),), first)
     Shapes(one).run(*first)
     value = batchable(one)
     functional = replace(target, value=lambda *flat: value(*flat)[0])
-    graph = trace(vmap(_single(functional), in_dims=_dims(target, inputs)), inputs)
+    graph = trace(vmap(_single(functional), in_dims=_dims(target, inputs), randomness="same"), inputs)
     graph.meta["reads"] |= one.meta["reads"]
     return _accept(target, simplify(graph, inputs), inputs)
 
 
 def _looped(target: Target, inputs: tuple[Tensor, ...]) -> ChainByChain:
-    first = (inputs[0][0], *of_chain(inputs[1:], 0, target.rows_per_chain))
+    first = _first(target, inputs)
     graph = _accept(target, _alone(target, inputs), first)
     return ChainByChain(graph, target.rows_per_chain)
 
