@@ -182,7 +182,7 @@ def test_any_law(name, monkeypatch):
     runs = []
     monkeypatch.setattr(Catch, "__enter__", lambda self: runs.append(1) or super(Catch, self).__enter__())
     pred = predict(model, SITES, (x,), seed=1)
-    assert len(runs) == (1 if batched else 1 + CHAINS * DRAWS)
+    assert len(runs) == (2 if batched else 1 + CHAINS * DRAWS)  # the first draw is run alone too
     y = pred.draws[0, 0]
     each = [law(a * x, s) for a, s in zip(SITES["a"].flatten(), SITES["s"].flatten(), strict=True)]
     expected = torch.stack([one.log_prob(y) for one in each])

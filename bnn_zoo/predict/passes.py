@@ -25,6 +25,8 @@ from torch.func import vmap
 from .._scope import alone, factory, seeded
 from ..bnn import BNN
 from ..density import Hold, is_data
+from ..density.agreement import close
+from ..density.graph import quiet
 from ..density.sites import is_latent
 from ..types import DataError, Model, ModelError
 from .whole import Whole
@@ -114,7 +116,8 @@ def laws(
 ) -> Generator[dict[str, tuple[Any, Any]], None, None]:
     """Laws of the model's ``which`` sites ("data" or "open") in chunks of draws: ``{site: (law [chunk, …], observed)}``.
 
-    ``sites`` are ``[draw, *shape]``. A model or a law that cannot be batched goes draw by draw, in chunks of one.
+    ``sites`` are ``[draw, *shape]``. A model or a law that cannot be batched, or whose first draw comes out otherwise
+    when it is run alone, goes draw by draw, in chunks of one.
     """
     device, dtype = place_of(args, sites)
     tensors = [a for a in args if isinstance(a, Tensor)]
@@ -141,15 +144,20 @@ def laws(
         observed.update(catch.observed)
         return out
 
+    batched = True
     for at in range(0, count, chunk):
         some = {name: value[at : at + chunk].to(device) for name, value in sites.items()}
         with _quiet(device, dtype):
             try:
-                stacked = vmap(parameters)(some)
+                stacked = vmap(parameters)(some) if batched else {}
                 made = {n: (kept[n](t), observed.get(n)) for n, t in stacked.items()}
             except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError):
                 made = {}
-            if made:
+            if made and at == 0:
+                with _explained():
+                    first = run({name: value[0] for name, value in some.items()})
+                batched = _same_laws(made, getattr(first, which))
+            if made and batched:
                 yield made
                 continue
             for i in range(len(next(iter(some.values())))):
@@ -158,6 +166,21 @@ def laws(
                 yield {
                     n: (law.expand((1, *law.batch_shape)), catch.observed.get(n)) for n, law in getattr(catch, which).items()
                 }
+
+
+def _same_laws(made: Mapping[str, tuple[Any, Any]], wanted: Mapping[str, Any]) -> bool:
+    """Whether the first of a batch of laws is the law that the model gives at that draw alone: torch's rules for batching
+    fused kernels are not all right."""
+    for name, law in wanted.items():
+        try:
+            own, _ = _parameters(law)
+            stacked, _ = _parameters(made[name][0])
+        except NotImplementedError:
+            return False
+        slack = 1e-9 if any(v.dtype == torch.float64 for v in own.values()) else 1e-3
+        if not all(close(stacked[k].expand(len(stacked[k]), *v.shape)[0], v, slack) for k, v in own.items()):
+            return False
+    return made.keys() == wanted.keys()
 
 
 @contextmanager
@@ -181,6 +204,7 @@ def _quiet(device: torch.device, dtype: torch.dtype) -> ExitStack:
     stack.enter_context(torch.no_grad())
     stack.enter_context(factory(device, dtype))
     stack.enter_context(pyro.validation_enabled(False))
+    stack.enter_context(quiet())
     return stack
 
 
