@@ -78,6 +78,10 @@ class FromNet:
 
     net: nn.Module | Callable[[], nn.Module]
 
+    def __post_init__(self) -> None:
+        if not callable(self.net):
+            raise TypeError(f"FromNet needs a network or a function that makes one, such as nets.LeNet5; got {self.net!r}")
+
     def __repr__(self) -> str:
         return f"FromNet({getattr(self.net, '__name__', type(self.net).__name__)})"
 
