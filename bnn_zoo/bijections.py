@@ -15,11 +15,13 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints
 from torch.distributions.transforms import ComposeTransform, Transform
 
+from ._torch import Independent
+
 
 def bijection(support: Any) -> Transform:
     """The bijection whose image is ``support``. Raises NotImplementedError where there is none (discrete supports)."""
     inner = support
-    while isinstance(inner, type(constraints.independent(constraints.real, 0))):
+    while isinstance(inner, Independent):
         inner = inner.base_constraint
     if inner is constraints.lower_cholesky:
         return LowerCholesky()

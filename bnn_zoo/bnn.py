@@ -11,10 +11,9 @@ import pyro
 import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
-from torch.distributions import constraints
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._scope import factory
+from ._torch import BatchNorm, IntegerInterval
 from .laws import moved
 from .nets import _functional as functional
 from .types import DataError, Likelihood, ModelError, Prior
@@ -76,7 +75,7 @@ class BNN:
     def _fixed(self, x: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """Buffers and fixed parameters in x's place and dtype; the first time, a run of the net that shows what it is."""
         for name, module in self.net.named_modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, BatchNorm):
                 functional.check_batchnorm(name, module)
         values = {name: _cast(t.detach(), x.device, dtype) for name, t in functional.slots(self.net).items()}
         key = (*(m.training for m in self.net.modules()), x.shape[1:], x.dtype, x.device)
@@ -125,7 +124,7 @@ class BNN:
             raise DataError(
                 f"y must have the shape that the likelihood gives, {tuple(law.shape())}, got {tuple(y.shape)}{squeeze}"
             )
-        if isinstance(law.support, type(constraints.integer_interval(0, 1))):
+        if isinstance(law.support, IntegerInterval):
             if y.is_floating_point():
                 raise DataError(f"class labels must be integers 0 … classes − 1, got {y.dtype}: write y.long()")
             return y.long()

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .._scope import seeded
+from .._torch import Independent
 from ..data import Minibatches
 from ..density import LogJoint, is_data
 from ..density.sites import Fill, draw_or_support
@@ -76,7 +77,7 @@ def observed_arguments(log_joint: LogJoint, args: tuple[Tensor, ...]) -> list[Ob
 
 def _varies(support: Any) -> bool:
     """Whether its bounds are tensors of several numbers, such as the totals of binomial counts."""
-    while isinstance(support, type(constraints.independent(constraints.real, 0))):
+    while isinstance(support, Independent):
         support = support.base_constraint
     return any(isinstance(bound, Tensor) and bound.numel() > 1 for bound in vars(support).values())
 

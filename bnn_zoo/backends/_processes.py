@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from .._torch import compile_alone
 from ._steady import cores
 
 LOOK = 0.2
@@ -207,8 +208,7 @@ def _child(work: Callable[[int, Watch], Any], group: int, receive: Any, send: An
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     receive.close()  # else sending would wait for ever for its own reader
-    if compiler := sys.modules.get("torch._inductor.config"):  # the threads of its pool stayed behind: waiting for them is
-        compiler.compile_threads = 1  # type: ignore[attr-defined]  # for ever
+    compile_alone()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         message = (True, work(group, partial(_leave_orphan, parent)))

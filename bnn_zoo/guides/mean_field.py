@@ -15,6 +15,7 @@ from pyro.infer.autoguide.initialization import InitMessenger, init_to_feasible
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from .._torch import Independent
 from ..bijections import bijection
 from ..types import Model, ModelError
 
@@ -65,7 +66,7 @@ class MeanFieldNormal:
     @staticmethod
     def _law(fn: Any, transform: Any, loc: Tensor, scale: Tensor) -> Any:
         support = fn.support
-        while isinstance(support, type(constraints.independent(constraints.real, 0))):
+        while isinstance(support, Independent):
             support = support.base_constraint
         if support is constraints.real:
             return dist.Normal(loc, scale).to_event(fn.event_dim)

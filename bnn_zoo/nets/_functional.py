@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from .._scope import seeded
+from .._torch import BatchNorm
 from ..types import DataError, ModelError
 
 PICK = """
@@ -47,7 +47,7 @@ def check_net(net: nn.Module) -> None:
             raise ModelError(
                 f"layer {name!r} goes through torch.compile: pass the module without it; many backends have compile=True"
             )
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, BatchNorm):
             check_batchnorm(name, module)
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if is_lazy(tensor):

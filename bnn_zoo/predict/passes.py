@@ -19,10 +19,10 @@ import torch
 from pyro import distributions as dist
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import constraints
 from torch.func import vmap
 
 from .._scope import alone, factory, seeded
+from .._torch import IntegerInterval
 from ..bnn import BNN
 from ..density import Hold, is_data
 from ..density.agreement import close
@@ -70,7 +70,7 @@ class Catch(Hold):
             self.blind.update(self.open)
         elif not msg["is_observed"]:
             self.open[name] = fn
-            index = isinstance(fn.support, type(constraints.integer_interval(0, 1)))
+            index = isinstance(fn.support, IntegerInterval)
             msg["value"], msg["done"] = torch.zeros(fn.shape(), dtype=torch.long if index else None), True
         elif isinstance(base_law(fn), dist.Delta) and not self.open:
             self.fixed[name] = msg["value"]
