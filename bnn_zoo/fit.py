@@ -14,6 +14,7 @@ from .bnn import BNN
 from .data import tensors
 from .posterior import Posterior, check_exportable
 from .types import Backend, DataError, Model
+from .verdict import judged
 
 
 def fit(
@@ -52,7 +53,7 @@ def fit(
         _check_pair(data, rows)
     check_exportable(model, rows)
     draws = backend.run(model, rows, seed=seed, device=device, progress=progress)
-    return Posterior(model, rows, draws)
+    return judged(Posterior(model, rows, draws))
 
 
 def _check_pair(data: Any, rows: tuple[Any, ...]) -> None:

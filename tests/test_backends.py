@@ -118,7 +118,8 @@ def test_sgld_variance_has_the_predicted_bias():
     precision = 1 / covariance[0, 0]
     step = float(1.0 / precision)
     with pytest.warns(UserWarning, match=r"configurational temperature of the draws is 1\.3. times"):  # 1 / (1 − 1/4)
-        draws = run(bz.SGLD(chains=8, steps=6000, warmup=500, thinning=1, step_size=step), regression, (x, y)).sites["w"]
+        backend = bz.SGLD(chains=8, steps=6000, warmup=500, thinning=1, step_size=step)
+        draws = bz.fit(regression, (x, y), backend, progress=False).draws.sites["w"]
     within_errors(draws, mean, (covariance.diagonal() / (1 - 0.25)).sqrt())
 
 
@@ -206,8 +207,10 @@ def test_divergences_are_reported():
         v = pyro.sample("v", dist.Normal(0.0, 3.0))
         pyro.sample("z", dist.Normal(torch.zeros(5), (0.5 * v).exp()).to_event(1))
 
-    with pytest.warns(UserWarning, match=r"of the draws diverged.*target_accept"):
-        draws = run(bz.NUTS(chains=4, warmup=60, draws=60, target_accept=0.6, max_tree_depth=6), funnel, ())
+    backend = bz.NUTS(chains=4, warmup=60, draws=60, target_accept=0.6, max_tree_depth=6)
+    with pytest.warns(UserWarning, match=r"of 240 transitions diverged .*target_accept"):
+        draws = bz.fit(funnel, (), backend, progress=False).draws
+    assert draws.attrs["divergences"] == draws.stats["diverging"].sum()
     assert draws.stats["diverging"].dtype == torch.bool
     assert draws.stats["diverging"].any()
 

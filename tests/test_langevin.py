@@ -186,7 +186,7 @@ def test_heat_from_minibatches_is_warned_about():
     x, y = orthogonal_design(rows=256, columns=2)
     hot = bz.SGLD(chains=8, steps=6000, thinning=5, step_size=4e-4, batch_size=8)
     with pytest.warns(UserWarning, match=r"configurational temperature of the draws is .* smaller step_size or larger"):
-        run(hot, regression, (x, y))
+        bz.fit(regression, (x, y), hot, progress=False)
 
 
 @pytest.mark.parametrize("cls", [bz.SGLD, bz.PSGLD, bz.SGHMC, bz.SGNHT])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._random import Use, generator
 from .._scope import alone
-from ..density import LogJoint, from_prior
+from ..density import BestOf, LogJoint
 from ..types import Draws, Model
 from ._draws import Store, room, some
 from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
@@ -32,7 +32,8 @@ class FullBatch:
     chains, warmup, draws, thinning
         ``warmup`` transitions tune and are thrown away; then ``draws · thinning`` are made and every ``thinning``-th kept.
     init
-        starting points: ``init.from_prior``, ``init.from_support``, ``init.Adam(...)``, or a function of the same signature.
+        starting points: ``density.BestOf()``, the best of several tries; ``density.from_prior``, ``from_support``,
+        ``Adam(...)``, ``FromNet(...)``, or a function of the same signature.
     compile
         pass the traced log joint to ``torch.compile``: five seconds to half a minute first, then cheaper gradients (3 to 4
         times on small tanh networks, nothing on LeNet-5).
@@ -47,7 +48,7 @@ class FullBatch:
     warmup: int = 500
     draws: int = 500
     thinning: int = 1
-    init: Start = from_prior
+    init: Start = BestOf()
     compile: bool = False
     processes: int | None = None
     row_chunk: int | None = None
@@ -111,11 +112,13 @@ class FullBatch:
         short = interrupted(done, self.draws, "draws") or len(made) < count
         sites = some(sites, done, kept)
         stats = {k: torch.cat([part["stats"][k][:, :done] for part in parts]) for k in parts[0]["stats"]}
-        self.warn(stats)
         lengths = {k: min(part["history"][k].shape[1] for part in parts) for k in parts[0]["history"]}
         history = {k: torch.cat([part["history"][k][:, :n] for part in parts]) for k, n in lengths.items()}
+        lost = torch.cat([part["diverged"] for part in parts])
         attrs = describe_run(
             self,
+            divergences=int(lost.sum()),
+            doubts="; ".join(self.doubts(stats, lost)) or None,
             seed=seed,
             device=log_joint.device,
             dtype=log_joint.dtype,
@@ -163,7 +166,7 @@ class FullBatch:
         if not self.compile:
             return
         generator = torch.Generator(log_joint.device).manual_seed(0)
-        replace(self, init=from_prior).walk(log_joint, chains, generator).move()
+        replace(self, init=BestOf(steps=0)).walk(log_joint, chains, generator).move()
 
     def _sample(
         self, log_joint: LogJoint, store: Store, generator: torch.Generator, progress: bool, watch: Watch
@@ -185,6 +188,7 @@ class FullBatch:
         return {
             "draws": store.count,
             "stats": store.result(),
+            "diverged": walk.diverged.cpu(),
             "history": walk.history(),
             "gradients": log_joint.evaluations - before,
             "tuning_gradients": tuning_gradients,
@@ -192,8 +196,12 @@ class FullBatch:
             "sampling_time": clock.lap(),
         }
 
-    def warn(self, stats: dict[str, Tensor]) -> None:
-        """Say aloud what the statistics of the draws give reason to doubt."""
+    def doubts(self, stats: dict[str, Tensor], diverged: Tensor) -> list[str]:
+        """What the statistics of the draws give reason to doubt: ``fit`` says it aloud, together with what it finds itself.
+
+        diverged: ``[chain]``, the transitions after warm-up that diverged, those that thinning leaves out included.
+        """
+        return []
 
 
 def _listed(chains: range) -> str:
@@ -208,6 +216,8 @@ class Walk:
         self.start = start_of(settings, log_joint, generator, chains)
         self.kept: Recorder | Store = Recorder(settings.draws)
         self.tuned = Recorder(max(settings.warmup, 1))
+        self.diverged = torch.zeros(chains, dtype=torch.long, device=log_joint.device)
+        self.lost = torch.zeros(chains, dtype=torch.bool, device=log_joint.device)
 
     def warm(self, i: int) -> None:
         """Warm-up transition i."""
@@ -221,10 +231,14 @@ class Walk:
         raise NotImplementedError
 
     def sample(self, i: int) -> None:
-        """Transition i after warm-up."""
+        """Transition i after warm-up. A kept draw counts as diverging if any transition since the last one diverged."""
         position, stats = self.move()
+        if "diverging" in stats:
+            self.diverged = self.diverged + stats["diverging"]
+            stats["diverging"] = self.lost = self.lost | stats["diverging"]
         if (i + 1) % self.settings.thinning == 0:
             self.kept.add(position, stats)
+            self.lost = torch.zeros_like(self.lost)
 
     def describe(self) -> str:
         """What the progress bar says."""

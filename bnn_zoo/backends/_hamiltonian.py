@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..density import LogJoint
+from ..density import LogJoint, need_finite
+from ..diagnostics import bfmi
 from ..kernels import adaptation
 from ..kernels.adaptation import DualAveraging, reasonable_step_size
 from ..kernels.mass import DiagonalMass, MassMatrix
@@ -17,6 +17,9 @@ from ._chains import FullBatch, Start, Walk
 from ._settings import within
 
 __all__ = ["Hamiltonian", "HamiltonianWalk", "Start"]
+
+ENOUGH = 100
+"""Draws of a chain from which the mixing of its energies is judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +60,28 @@ class Hamiltonian(FullBatch):
     def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> HamiltonianWalk:
         return HamiltonianWalk(self, log_joint, chains, generator)
 
-    def warn(self, stats: dict[str, Tensor]) -> None:
-        share = float(stats["diverging"].float().mean())
-        if share > 0.01:
-            warnings.warn(
-                f"{type(self).__name__}: {share:.0%} of the draws diverged, so parts of the posterior are missed: more "
-                "warmup, a higher target_accept (0.95), or another parameterisation of hierarchical priors",
-                stacklevel=4,
+    def doubts(self, stats: dict[str, Tensor], diverged: Tensor) -> list[str]:
+        """Any divergence, as in Stan, PyMC and NumPyro; and energies that the momentum hardly changes (Betancourt 2016)."""
+        count, found = int(diverged.sum()), []
+        if count:
+            transitions = stats["lp"].numel() * self.thinning
+            higher = 0.95 if self.target_accept < 0.95 else 0.99
+            found.append(
+                f"{count} of {transitions} transitions diverged ({count / transitions:.1%}), so parts of the posterior may "
+                f"be missed: raise target_accept ({higher}), warm up longer, or write hierarchical priors in another "
+                "parameterisation"
             )
+        if stats["lp"].shape[1] >= ENOUGH and (lowest := self.energy_mixing(stats)) < 0.2:
+            found.append(
+                f"energies hardly change from draw to draw (E-BFMI {lowest:.2f}; above 0.3 is well), as in a funnel or in "
+                "heavy tails: write hierarchical priors in another parameterisation, or run longer"
+            )
+        return found
+
+    def energy_mixing(self, stats: dict[str, Tensor]) -> float:
+        """E-BFMI of the worst chain; 1 where momenta are not drawn from a normal law at each transition."""
+        fractions = bfmi(stats["energy"])
+        return float(fractions.nan_to_num(1.0).min())
 
 
 class HamiltonianWalk(Walk):
@@ -77,6 +94,7 @@ class HamiltonianWalk(Walk):
         self.kernel = settings.warmup_kernel
         position = self.start
         self.state = self.kernel.init(position, log_joint)
+        need_finite(settings.init, self.state.log_joint, self.state.gradient)
         self.metric = settings.mass_matrix.start(position)
         guess = position.new_full((chains,), settings.step_size or 0.1)
         self.stepper = DualAveraging(settings.target_accept, pooled=settings.mass_matrix.pooled)

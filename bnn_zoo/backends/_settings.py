@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..density import LogJoint
+from ..density import LogJoint, need_positions
 from ..schedules import Checked, checked, cyclical, exploring
 
 
@@ -106,7 +106,7 @@ def start_rule(settings: Any) -> None:
     init = settings.init
     wanted = (
         f"{_name(settings)}: init must be a function (log_joint, chains, generator) -> positions [chain, dim], such as "
-        "density.from_prior, density.from_support or density.Adam()"
+        "density.BestOf(), density.from_prior, density.from_support or density.Adam()"
     )
     if isinstance(init, torch.nn.Module):
         raise TypeError(f"{wanted}; got the network {type(init).__name__}: write init=density.FromNet(net)")
@@ -117,7 +117,7 @@ def start_rule(settings: Any) -> None:
 
 
 def start_of(settings: Any, log_joint: LogJoint, generator: torch.Generator, chains: int | None = None) -> Tensor:
-    """The starting points that ``settings.init`` gives, ``[chain, dim]``; raises ValueError for anything else."""
+    """The starting points that ``settings.init`` gives, finite ``[chain, dim]``; raises ValueError for anything else."""
     chains = chains or settings.chains
     start = settings.init(log_joint, chains, generator)
     shape = (chains, log_joint.dim)
@@ -127,7 +127,9 @@ def start_of(settings: Any, log_joint: LogJoint, generator: torch.Generator, cha
             f"{_name(settings)}: init must give floating positions [chain, dim] = {shape}, got {what}; "
             "log_joint.unconstrain({site: values [chain, …]}) makes them"
         )
-    return start.detach().to(log_joint.device, log_joint.dtype)
+    start = start.detach().to(log_joint.device, log_joint.dtype)
+    need_positions(start, settings.init, log_joint)
+    return start
 
 
 def names(settings: Any, name: str) -> None:

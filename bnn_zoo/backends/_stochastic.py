@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._random import Use, generator
 from .._scope import alone
-from ..density import LogJoint, from_prior
+from ..density import BestOf, LogJoint, finite_at
 from ..diagnostics import ess_mean
 from ..schedules import as_schedule
 from ..types import Draws, Model, Schedule
@@ -52,7 +52,7 @@ class StochasticGradient:
     batch_size: int | None = None
     step_size: float | Schedule = 1e-4
     temperature: float | Schedule = 1.0
-    init: Start = from_prior
+    init: Start = BestOf()
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -149,9 +149,9 @@ class StochasticGradient:
         walk.end()
         short = interrupted(walk.kept.count, walk.kept.room, "draws") or done < total
         stats = walk.finish()
-        self.warn(stats)
         attrs = describe_run(
             self,
+            doubts="; ".join([*walk.doubts, *self.doubts(stats)]) or None,
             seed=seed,
             device=log_joint.device,
             dtype=log_joint.dtype,
@@ -166,13 +166,13 @@ class StochasticGradient:
         count = next(iter(stats.values())).shape[1]
         return Draws(some(sites, count), to_cpu(stats), to_cpu(walk.history()), attrs)
 
-    def warn(self, stats: dict[str, Tensor]) -> None:
-        """Warn where a temperature of the draws is off what was asked for: steps too large, or heat from minibatches."""
+    def doubts(self, stats: dict[str, Tensor]) -> list[str]:
+        """A temperature of the draws that is off what was asked for: steps too large, or heat from minibatches."""
         if "temperature" not in stats:
-            return
-        wanted = stats["temperature"].double()
+            return []
+        wanted, found = stats["temperature"].double(), []
         if not bool((wanted > 0).all()) or wanted.shape[1] < 20:
-            return
+            return []
         for name in TEMPERATURES:
             if name not in stats:
                 continue
@@ -182,11 +182,11 @@ class StochasticGradient:
             if abs(off) > 0.1 + 4.0 * float(error):
                 hot = "steps or noise of minibatches are too large: take a smaller step_size or larger batches"
                 cold = "chains have not spread as far as the posterior does: make more steps"
-                warnings.warn(
-                    f"{type(self).__name__}: the {name.replace('_', ' ')} of the draws is {1 + off:.2f} times the one asked "
-                    f"for (standard error {float(error):.2f}); {hot if off > 0 else cold}",
-                    stacklevel=4,
+                found.append(
+                    f"the {name.replace('_', ' ')} of the draws is {1 + off:.2f} times the one asked for (standard error "
+                    f"{float(error):.2f}), {hot if off > 0 else cold}"
                 )
+        return found
 
 
 class StochasticWalk:
@@ -199,6 +199,8 @@ class StochasticWalk:
         self.rows = max((row.size for row in log_joint.rows), default=1)
         self.kernel = settings.kernel(self.rows, warming=True)
         start = start_of(settings, log_joint, generator)
+        finite_at(start, settings.init, log_joint)
+        self.doubts: list[str] = []
         self.state = self.kernel.init(start, log_joint)
         wanted = settings.kept
         self.wanted = iter(wanted)
@@ -290,13 +292,15 @@ class StochasticWalk:
         return {k: v[:, :keep] for k, v in stats.items()}
 
     def finite(self, good: Tensor) -> int:
-        """How many of the draws ``good [draw]`` come before the first that is not finite, with a warning if one is."""
+        """How many of the draws ``good [draw]`` come before the first that is not finite, a doubt if one is."""
         if bool(good.all()):
             return len(good)
         name, keep = type(self.settings).__name__, int((~good).int().argmax())
         if keep == 0:
             raise FloatingPointError(f"{name} diverged before its first draw: use a smaller step_size")
-        warnings.warn(f"{name} diverged: {keep} finite draws are returned; use a smaller step_size", stacklevel=3)
+        self.doubts.append(
+            f"it diverged, and only the first {keep} draws are kept, which are finite: use a smaller step_size"
+        )
         return keep
 
     def describe(self) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .._random import Use, generator, stream
 from .._scope import alone, factory, seeded
-from ..density import Elbo, LogJoint, from_prior
+from ..density import BestOf, Elbo, LogJoint, finite_at
 from ..schedules import cosine
 from ..types import Draws, Model, ModelError, Schedule
 from ._chains import Start
@@ -54,7 +54,7 @@ class Variational:
     learning_rate: float | Schedule = cosine(0.02)
     particles: int = 1
     batch_size: int | None = None
-    init: Start = from_prior
+    init: Start = BestOf()
     compile: bool = False
     handler: Callable[[], AbstractContextManager[Any]] = nullcontext
 
@@ -100,6 +100,7 @@ class Variational:
         sites = room(self, log_joint, self.draws)
         clock = Clock(log_joint.device)
         starts = start_of(self, log_joint, generator(log_joint.device, seed, Use.MOVES))
+        finite_at(starts, self.init, log_joint)
         fits: list[Restart] = []
         for chain in range(self.chains):
             label = f"{name} {chain + 1}/{self.chains}"

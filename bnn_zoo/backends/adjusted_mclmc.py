@@ -38,6 +38,10 @@ class AdjustedMCLMC(Hamiltonian):
     def kernel(self) -> kernels.AdjustedMCLMC:
         return kernels.AdjustedMCLMC(self.trajectory_length, self.max_steps, self.coefficients)
 
+    def energy_mixing(self, stats: dict[str, torch.Tensor]) -> float:
+        """The speed is constant: "energy" is the log joint alone, which a transition may well keep."""
+        return 1.0
+
     def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> HamiltonianWalk:
         if log_joint.dim < 2:
             raise ValueError("AdjustedMCLMC needs a posterior of two dimensions or more, got 1: use NUTS")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
-from ..density import LogJoint
+from ..density import LogJoint, need_finite
 from ..diagnostics import ess_mean
 from ..kernels.energy_variance import EnergyVariance
 from ..kernels.low_rank import LowRankFisherMass
@@ -65,14 +64,18 @@ class MCLMC(FullBatch):
             raise ValueError("MCLMC needs a posterior of two dimensions or more, got 1: use NUTS")
         return MCLMCWalk(self, log_joint, chains, generator)
 
-    def warn(self, stats: dict[str, Tensor]) -> None:
-        share = float(stats["diverging"].float().mean())
-        if share > 0.001:
-            warnings.warn(
-                f"MCLMC: {share:.1%} of the steps had an energy error beyond √d and were taken back: a smaller "
-                "energy_variance (1e-4), float64, or another parameterisation of hierarchical priors",
-                stacklevel=4,
-            )
+    def doubts(self, stats: dict[str, Tensor], diverged: Tensor) -> list[str]:
+        """More than one step in a thousand taken back, in any chain."""
+        steps = stats["lp"].shape[1] * self.thinning
+        worst = int(diverged.max())
+        if worst <= steps / 1000:
+            return []
+        share = int(diverged.sum()) / (steps * len(diverged))
+        return [
+            f"{share:.2%} of the steps (in the worst chain {worst / steps:.2%}) had an energy error beyond √d and "
+            "were taken back: take a smaller energy_variance (1e-4), float64, or another parameterisation of hierarchical "
+            "priors"
+        ]
 
 
 class MCLMCWalk(Walk):
@@ -84,6 +87,7 @@ class MCLMCWalk(Walk):
         super().__init__(settings, log_joint, chains, generator)
         self.kernel = kernels.MCLMC(settings.coefficients)
         self.state = self.kernel.init(self.start, log_joint, generator)
+        need_finite(settings.init, self.state.log_joint, self.state.gradient)
         self.scale = torch.ones_like(self.start)
         self.length = self._all(settings.length or log_joint.dim**0.5)
         pooled = settings.mass_matrix.pooled

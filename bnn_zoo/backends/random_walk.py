@@ -28,6 +28,10 @@ class RandomWalk(Hamiltonian):
     def kernel(self) -> kernels.RandomWalk:
         return kernels.RandomWalk()
 
+    def energy_mixing(self, stats: dict[str, torch.Tensor]) -> float:
+        """There is no momentum, and a step of a random walk changes the density little."""
+        return 1.0
+
     def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> RandomWalkWalk:
         return RandomWalkWalk(self, log_joint, chains, generator)
 

@@ -5,6 +5,20 @@ from .elbo import Elbo
 from .log_joint import LogJoint
 from .messengers import Hold
 from .sites import is_data
-from .starts import Adam, FromNet, from_prior, from_support
+from .starts import Adam, BestOf, FromNet, finite_at, from_prior, from_support, need_finite, need_positions
 
-__all__ = ["Adam", "ChunkedLogJoint", "Elbo", "FromNet", "Hold", "LogJoint", "from_prior", "from_support", "is_data"]
+__all__ = [
+    "Adam",
+    "BestOf",
+    "ChunkedLogJoint",
+    "Elbo",
+    "FromNet",
+    "Hold",
+    "LogJoint",
+    "finite_at",
+    "from_prior",
+    "from_support",
+    "is_data",
+    "need_finite",
+    "need_positions",
+]

@@ -100,6 +100,23 @@ def draw_or_support(fn: Any) -> Tensor:
         return uniform_on_support(fn)
 
 
+def moderate_draw(fn: Any, radius: float = 2.0) -> Tensor:
+    """As ``draw_or_support``, but values that are not on the whole real line, such as scales, stay within ±``radius`` of 0
+    on the unconstrained line."""
+    value = draw_or_support(fn)
+    if unbounded(fn.support):
+        return value
+    transform = bijection(fn.support)
+    return transform(transform.inv(value).nan_to_num(0.0).clamp(-radius, radius))
+
+
+def unbounded(support: Any) -> bool:
+    """Whether a support is the whole real line or space."""
+    while isinstance(support, dist.constraints.independent):
+        support = support.base_constraint
+    return support is dist.constraints.real or support is dist.constraints.real_vector
+
+
 def check_support(msg: Any) -> Any:
     """The support of a latent site. Raises ModelError where there is no way to infer it."""
     fn, name = msg["fn"], msg["name"]

@@ -16,6 +16,9 @@ from .hmc import HMCState
 from .integrators import one_step
 from .metric import Metric, kinetic
 
+FARTHEST = 60.0
+"""Of the log step size, either way: where nothing is ever accepted, or everything, it would run to 0 or infinity."""
+
 
 @dataclass
 class DualAveraging:
@@ -51,7 +54,7 @@ class DualAveraging:
         t = self.count
         eta = 1.0 / (t + self.t0)
         self.h = (1.0 - eta) * self.h + eta * (self.target - acceptance_rate)
-        self.log_step = self.mu - sqrt(t) / self.gamma * self.h
+        self.log_step = (self.mu - sqrt(t) / self.gamma * self.h).clamp(-FARTHEST, FARTHEST)
         weight = t**-self.kappa
         self.log_average = weight * self.log_step + (1.0 - weight) * self.log_average
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .mass import moving
+
 REGULAR = 1e-5
 """Added to the variances of draws and gradients along a direction, in units of the diagonal's."""
 
@@ -92,9 +94,13 @@ class LowRankFisherMass:
         draws, gradients = (torch.stack(each, 1).double() for each in (seen.draws, seen.gradients))  # [chain, n, dim]
         chains, dtype = len(draws), seen.draws[0].dtype
         draws, gradients = (each - each.mean(1, keepdim=True) for each in (draws, gradients))
-        if self.pooled:
-            draws, gradients = draws.flatten(0, 1)[None], gradients.flatten(0, 1)[None]
-        parts = zip(*(self._one(x, g) for x, g in zip(draws, gradients, strict=True)), strict=True)
+        good = moving(draws.square().mean(1), gradients.square().mean(1))
+        if not bool(good.any()):
+            return self.start(seen.draws[0])
+        whole = [(draws[good].flatten(0, 1), gradients[good].flatten(0, 1))]
+        if not self.pooled:
+            whole = [(draws[c], gradients[c]) if good[c] else whole[0] for c in range(chains)]
+        parts = zip(*(self._one(x, g) for x, g in whole), strict=True)
         scale, vectors, values = (torch.stack(part).to(dtype) for part in parts)
         full = chains if self.pooled else -1
         return LowRank(scale.expand(full, -1), vectors.expand(full, -1, -1), values.expand(full, -1))

@@ -53,6 +53,20 @@ class Scores:
         self.gradients.update(gradient)
 
 
+def moving(*variances: Tensor) -> Tensor:
+    """``[chain]``: chains whose variances ``[chain, …]`` are all finite and not all zero. Others are stuck or lost, and say
+    nothing of the posterior's scales."""
+    flat = torch.stack([(v.isfinite() & (v >= 0)).flatten(1).all(1) & (v > 0).flatten(1).any(1) for v in variances])
+    return flat.all(0)
+
+
+def shared(each: Tensor, good: Tensor, pooled: bool) -> Tensor:
+    """Of ``each [chain, …]`` the mean over ``good [chain]`` chains, for all or, not ``pooled``, for the others only."""
+    mean = each[good].mean(0, keepdim=True)
+    chosen = good.reshape(-1, *[1] * (each.dim() - 1))
+    return mean.expand_as(each) if pooled else torch.where(chosen, each, mean)
+
+
 @runtime_checkable
 class MassMatrix(Protocol):
     """A rule from what was seen in warm-up to a metric. ``pooled``: one for all chains of a process, or one for each."""
@@ -71,7 +85,8 @@ class MassMatrix(Protocol):
 class DiagonalMass:
     """Mass matrix: the variances of the warm-up draws, each chain around its own mean, averaged over the chains.
 
-    ``pooled=False`` gives each chain its own. Shrunk as in Stan: ``(n v + 5 · 1e-3) / (n + 5)``.
+    ``pooled=False`` gives each chain its own. Shrunk as in Stan: ``(n v + 5 · 1e-3) / (n + 5)``. Here as in the other mass
+    matrices a chain that never moved, or whose draws are not finite, is left out and takes the others' mean.
     """
 
     pooled: bool = True
@@ -83,10 +98,11 @@ class DiagonalMass:
         return Welford()
 
     def estimate(self, seen: Welford) -> Diagonal:
-        variance, n = seen.variance, seen.count
-        if self.pooled:
-            n = n * len(variance)
-            variance = variance.mean(0, keepdim=True).expand_as(variance)
+        variance, n, good = seen.variance, seen.count, moving(seen.variance)
+        if not bool(good.any()):
+            return Diagonal(torch.ones_like(variance))
+        variance = shared(variance, good, self.pooled)
+        n = n * int(good.sum()) if self.pooled else n
         return Diagonal((n * variance + 5e-3) / (n + 5.0))
 
 
@@ -109,9 +125,10 @@ class FisherMass:
 
     def estimate(self, seen: Scores) -> Diagonal:
         draws, gradients = seen.draws.variance, seen.gradients.variance
-        if self.pooled:
-            draws = draws.mean(0, keepdim=True).expand_as(draws)
-            gradients = gradients.mean(0, keepdim=True).expand_as(gradients)
+        good = moving(draws, gradients)
+        if not bool(good.any()):
+            return Diagonal(torch.ones_like(draws))
+        draws, gradients = shared(draws, good, self.pooled), shared(gradients, good, self.pooled)
         tiny = torch.finfo(draws.dtype).tiny ** 0.5
         return Diagonal((draws.clamp(min=tiny) / gradients.clamp(min=tiny)).sqrt().clamp(1e-10, 1e10))
 
@@ -136,13 +153,34 @@ class DenseMass:
 
     def estimate(self, seen: Welford) -> Dense:
         covariance, n = seen.variance, seen.count
+        good = moving(covariance.diagonal(dim1=-2, dim2=-1)) & covariance.isfinite().all(-1).all(-1)
+        if not bool(good.any()):
+            return self.start(seen.mean)
+        covariance = shared(covariance, good, self.pooled)
+        chains, dim = seen.mean.shape
         if self.pooled:
-            n = n * len(covariance)
-            covariance = covariance.mean(0, keepdim=True)
-        eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-        dim = covariance.shape[-1]
+            covariance, n = covariance[:1], n * int(good.sum())
         shrink = 5e-3 / (n + 5.0) if n > 2 * dim else dim / (n + dim)
-        covariance = (1.0 - shrink) * covariance + shrink * eye * (covariance * eye).sum(-1, keepdim=True)
-        chains = len(seen.mean)
-        cholesky = torch.linalg.cholesky(covariance)
+        covariance, cholesky = positive_definite(covariance, shrink)
         return Dense(covariance.expand(chains, -1, -1), cholesky.expand(chains, -1, -1))
+
+
+def positive_definite(covariance: Tensor, shrink: float) -> tuple[Tensor, Tensor]:
+    """``(1 − shrink) Σ + shrink diag(Σ)`` and its Cholesky factor, for ``Σ [chain, dim, dim]``.
+
+    Where rounding leaves no positive definite matrix, ten times the shrinkage, and so on: at 1 only the diagonal is left.
+    A coordinate that never moved takes the smallest variance of the others.
+    """
+    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
+    moved = diagonal > 0
+    least = diagonal.masked_fill(~moved, torch.inf).amin(-1, keepdim=True)
+    covariance = covariance + torch.diag_embed(torch.where(moved, 0.0, least))
+    only = torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
+    share = covariance.new_full((len(covariance), 1, 1), shrink)
+    while True:
+        shrunk = torch.lerp(covariance, only, share)
+        cholesky, failed = torch.linalg.cholesky_ex(shrunk)
+        again = (failed > 0)[:, None, None] & (share < 1.0)
+        if not bool(again.any()):
+            return shrunk, cholesky
+        share = torch.where(again, (10.0 * share).clamp(max=1.0), share)
