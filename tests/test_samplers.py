@@ -231,12 +231,12 @@ def test_mclmc_takes_back_steps_with_a_huge_energy_error():
 def test_mclmc_goes_on_with_smaller_steps_after_one_was_taken_back():
     """A wall at 0 of a posterior whose tuned step was overruled: half the step after each loss, then back to the whole."""
 
-    def model(n):
+    def model():
         pyro.sample("x", dist.Normal(torch.zeros(10, dtype=torch.float64), 1e-3).to_event(1))
 
     backend = bz.MCLMC(chains=1, warmup=0, draws=60, thinning=1, step_size=1.0, length=1e3)
     with pytest.warns(UserWarning, match="taken back"):
-        stats = bz.fit(model, (torch.ones(1),), backend, progress=False).draws.stats
+        stats = bz.fit(model, (), backend, progress=False).draws.stats
     lost, step = stats["diverging"][0], stats["step_size"][0]
     assert lost[0] and step[0] == 1.0
     halved = (step[1:] / step[:-1])[lost[:-1]]
