@@ -222,7 +222,7 @@ class Posterior:
         sites, row, pre = self.draws.sites, "pred_id" if kind else "obs_id", f"{kind}_" if kind else ""
         means = {"_mean": lambda law: moments(law)[0]} if kind else {}
         seen = data_rows(self.model, sites, rows)
-        if not seen:
+        if kind and not seen:
             raise DataError(
                 f"test must be all of the model's arguments, such as (x, y), but with these {len(rows)} nothing is "
                 "observed; for inputs alone use predict(x)"

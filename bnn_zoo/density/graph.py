@@ -125,7 +125,8 @@ def batchable(graph: fx.GraphModule) -> fx.GraphModule:
 
     Writing in place leaves ``copy`` nodes, which only repeat their second argument, and slices that end at the largest
     integer or count from the end, on which torch's rule for ``slice_scatter`` stumbles. Memory formats such as channels last
-    exist for tensors of four axes only, and change no value.
+    exist for tensors of four axes only, and change no value. One number written where a mask says, ``x[x < 0] = 0``, is a
+    choice between the two, which can be batched where the mask depends on the chain.
     """
     for node in list(graph.graph.nodes):
         if node.target is aten.copy.default and _alike(*node.args[:2]):
@@ -136,6 +137,8 @@ def batchable(graph: fx.GraphModule) -> fx.GraphModule:
             dim, start, end, step = where + list(SLICE[len(where) :])
             size = base.meta["kind"][0][dim]
             node.args = (base, source, dim, *slice(start, end, step).indices(size))
+        elif node.target is aten.index_put.default and _one_number_where(*node.args[1:]):
+            _choice(graph, node)
         elif node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = aten.reshape.default  # its argument may have other strides now
         if node.kwargs.get("memory_format") in (torch.channels_last, torch.channels_last_3d):
@@ -147,6 +150,23 @@ def batchable(graph: fx.GraphModule) -> fx.GraphModule:
 
 def _alike(a: Any, b: Any) -> bool:
     return isinstance(a, fx.Node) and isinstance(b, fx.Node) and a.meta["kind"] == b.meta["kind"]
+
+
+def _one_number_where(indices: Any, value: Any, accumulate: bool = False) -> bool:
+    mask = indices[0]
+    alone = len(indices) == 1 and not accumulate and isinstance(mask, fx.Node) and mask.meta["kind"][1] == torch.bool
+    return alone and isinstance(value, fx.Node) and value.meta["kind"][0] == ()
+
+
+def _choice(graph: fx.GraphModule, node: fx.Node) -> None:
+    """``x[mask] = number`` as ``where(mask, number, x)``; the mask covers the first axes of x."""
+    base, (mask,), value = node.args[:3]
+    shape = mask.meta["kind"][0] + (1,) * (len(base.meta["kind"][0]) - len(mask.meta["kind"][0]))
+    with graph.graph.inserting_before(node):
+        wide = graph.graph.call_function(aten.reshape.default, (mask, list(shape)))
+        new = graph.graph.call_function(aten.where.self, (wide, value, base))
+    wide.meta["kind"], new.meta["kind"] = (torch.Size(shape), torch.bool), node.meta["kind"]
+    node.replace_all_uses_with(new)
 
 
 def value_and_gradient(f: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:

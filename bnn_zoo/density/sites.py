@@ -83,7 +83,10 @@ class Fill(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         self.last = f"site {msg['name']!r}"
         if is_open(msg) and not msg["done"] and not check_support(msg).is_discrete:
-            msg["value"], msg["done"] = self.choose(msg["fn"]), True
+            value = self.choose(msg["fn"])
+            # in the log joint's own dtype, though the law may have been made outside the model in another
+            msg["value"] = value.to(torch.get_default_dtype()) if value.is_floating_point() else value
+            msg["done"] = True
 
 
 def uniform_on_support(fn: Any, radius: float = 2.0) -> Tensor:
@@ -186,7 +189,9 @@ def look(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         raise ModelError("the model has no latent site: there is nothing to infer (is everything given as obs=?)")
     sites = [_site(name, msg, second.nodes[name]) for name, msg in latents.items()]
     data = [(name, msg) for name, msg in first.nodes.items() if is_data(msg)]
-    _check_arguments(args, [msg for name, msg in data if _check_observed(name, msg)])
+    for name, msg in data:
+        _check_observed(name, msg)
+    _check_arguments(args, [m for m in first.nodes.values() if m["type"] == "sample" and m["is_observed"]])
     rows = [
         Row(name, f.name, f.size, f.full_size or f.size)
         for name, msg in data
@@ -210,8 +215,14 @@ def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
             unlucky = isinstance(error, torch.linalg.LinAlgError) or "to satisfy the constraint" in str(error)
             if not unlucky or tries == 1:
                 what = _without_shapes(error)
-                raise ModelError(f"the model fails on these data, at or after {fill.last}: {what}") from error
+                raise ModelError(f"the model fails on these data, at or after {fill.last}: {what}{_holes(args)}") from error
     return _run(model, args, kwargs, tries - 1)
+
+
+def _holes(args: tuple[Any, ...]) -> str:
+    """What to do about arguments with NaN, of a model that failed."""
+    with_nan = [i for i, t in enumerate(args) if isinstance(t, Tensor) and bool(torch.isnan(t).any())]
+    return f" (argument {with_nan[0]} of the data has NaN values: drop or impute them)" if with_nan else ""
 
 
 def _without_shapes(error: Exception) -> str:
@@ -227,16 +238,25 @@ def _site(name: str, msg: Any, other: Any) -> Site:
     return Site(name, msg["fn"].shape(), flat_shape, transform if fixed else None)
 
 
-def _check_arguments(args: tuple[Any, ...], missing: list[Any]) -> None:
-    """No argument may hold NaN or infinite values, unless some observed site's law knows what to do with them."""
+def _check_arguments(args: tuple[Any, ...], data: list[Any]) -> None:
+    """No argument may hold infinite values, or NaN, unless the model makes a density of it: missing values that are sites of
+    their own and are filled in, or of which the observed site's law knows."""
     for i, t in enumerate(args):
-        if isinstance(t, Tensor) and t.is_floating_point() and not missing and not bool(torch.isfinite(t).all()):
+        if not isinstance(t, Tensor) or not t.is_floating_point() or bool(torch.isfinite(t).all()):
+            continue
+        if bool(torch.isinf(t).any()) or not all(_has_density(msg) for msg in data):
             bad = int((~torch.isfinite(t)).sum())
             raise DataError(f"argument {i} of the data has {bad} NaN or infinite values of {t.numel()}: drop or impute them")
 
 
-def _check_observed(name: str, msg: Any) -> bool:
-    """Observed values must be there, fit the law's shape and lie in its support; whether some are missing and the law knows.
+def _has_density(msg: Any) -> bool:
+    """Whether a site's values, missing ones included, have a density."""
+    with pyro.validation_enabled(False), torch.no_grad():
+        return not bool(torch.isnan(unvalidated(msg["fn"]).log_prob(msg["value"])).any())
+
+
+def _check_observed(name: str, msg: Any) -> None:
+    """Observed values must be there, fit the law's shape and lie in its support.
 
     A law that gives NaN a density, such as ``NanMaskedNormal``, is one for missing values.
     """
@@ -244,10 +264,8 @@ def _check_observed(name: str, msg: Any) -> bool:
     if value.numel() == 0:
         raise DataError(f"site {name!r} has no observed rows: got shape {tuple(value.shape)}")
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        with pyro.validation_enabled(False), torch.no_grad():
-            known = bool(torch.isfinite(unvalidated(fn).log_prob(value)).all())
-        if known and msg["mask"] is None:
-            return True
+        if msg["mask"] is None and not bool(torch.isinf(value).any()) and _has_density(msg):
+            return
         bad = int((~torch.isfinite(value)).sum())
         hidden = " (a mask hides them from the value, not from the gradient: put any number there)"
         hidden = "" if msg["mask"] is None else hidden
@@ -267,4 +285,3 @@ def _check_observed(name: str, msg: Any) -> bool:
             f"site {name!r}: {int((~inside).sum())} observed values lie outside the support of {type(fn).__name__}, "
             f"{fn.support}; they range from {value.min().item():g} to {value.max().item():g}"
         )
-    return False

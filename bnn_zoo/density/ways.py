@@ -194,8 +194,20 @@ def _compare(target: Target, way: Way, position: Tensor, tensors: tuple[Tensor, 
                 if why := disagreement(lambda u: way(u, *tensors), plain, at):
                     return f"traced for all chains at once {why}"
     except RuntimeError as error:
+        _need_gradient(plain, position)
         return f"what was traced does not run ({brief(str(error))})"
     return None
+
+
+def _need_gradient(plain: Callable[[Tensor], Values], position: Tensor) -> None:
+    """Raise ModelError where torch cannot differentiate the model itself."""
+    try:
+        plain(position)
+    except RuntimeError as error:
+        raise ModelError(
+            f"torch cannot differentiate the model's log joint: {brief(str(error))}. A tensor that is read must not be "
+            "written into afterwards: keep the values in a list, and torch.stack them"
+        ) from error
 
 
 def _plainly(plain: Callable[..., Values], tensors: tuple[Tensor, ...], position: Tensor) -> Values:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from torch.distributions import Distribution
+
 
 def unvalidated(law: Any) -> Any:
-    """``law``, or a copy of it that checks nothing, wrapped laws included, where it was made with validation on."""
-    inner = getattr(law, "base_dist", None)
-    new = inner if inner is None else unvalidated(inner)
-    if new is inner and not getattr(law, "_validate_args", False):
+    """``law``, or a copy of it that checks nothing where it was made with validation on.
+
+    So are the laws that it is made of: the base of a transformed law, the parts of a mixture, the Dirichlet in a Beta.
+    """
+    parts = {name: part for name, part in vars(law).items() if isinstance(part, Distribution)}
+    new = {name: unvalidated(part) for name, part in parts.items()}
+    if not getattr(law, "_validate_args", False) and all(new[name] is part for name, part in parts.items()):
         return law
     law = copy.copy(law)
     law._validate_args = False
-    if new is not inner:
-        law.base_dist = new
+    vars(law).update(new)
     return law
