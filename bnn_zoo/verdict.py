@@ -128,7 +128,10 @@ LIKELIHOOD = "log likelihood"
 def _computed(posterior: Posterior) -> dict[str, Tensor]:
     """``{what: [chain, draw, scalars]}`` of f at some rows, f beyond them, and the log likelihood; {} where it can't be."""
     draws, by_rows = posterior.draws, takes_rows(posterior.model)
-    rows = _some_rows(posterior) if by_rows or isinstance(posterior.data, Dataset) else tuple(posterior.data)
+    try:
+        rows = _some_rows(posterior) if by_rows or isinstance(posterior.data, Dataset) else tuple(posterior.data)
+    except (TypeError, LookupError):  # items of a data set that are no tuples of tensors
+        return {}
     if rows is None:
         return {}
     dtype = next(iter(draws.sites.values())).dtype
@@ -152,7 +155,8 @@ def _computed(posterior: Posterior) -> dict[str, Tensor]:
         if by_rows and (beyond := _beyond(rows[0])) is not None:
             found = replay(posterior.model, sites, (beyond,), lambda law, _: read(law, None), which="open")
             out |= {f"f of {name} beyond the data": each["f"] for name, each in found.items()}
-    except (NotImplementedError, RuntimeError, ValueError):  # a law without a mean, a model that needs all its arguments
+    except (NotImplementedError, RuntimeError, ValueError, TypeError, LookupError):
+        # a law without a mean, a model that needs all its arguments or rows: the draws are worth more than this look at them
         return {}
     return out
 
