@@ -396,7 +396,9 @@ def test_tuning(fake, dtype):
 
 
 @pytest.mark.parametrize(
-    "start", [starts.from_prior, starts.from_support, starts.Adam(steps=2), starts.FromNet(network)], ids=repr
+    "start",
+    [starts.from_prior, starts.from_support, starts.Adam(steps=2), starts.FromNet(network)],
+    ids=["from_prior", "from_support", "Adam", "FromNet"],
 )
 def test_every_start(fake, start, monkeypatch):
     model = bz.BNN(network(), priors.Normal(dist.HalfCauchy(1.0)), likelihoods.Gaussian())
