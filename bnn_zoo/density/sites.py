@@ -143,13 +143,14 @@ def check_support(msg: Any) -> Any:
 
 @contextmanager
 def refuse_batchnorm() -> Iterator[None]:
-    """Raise ModelError if a BatchNorm in training mode runs inside, wherever the model hides it."""
+    """Raise ModelError if a BatchNorm that looks at other rows runs inside, wherever the model hides it."""
 
     def hook(module: torch.nn.Module, _: Any) -> None:
-        if isinstance(module, BatchNorm) and module.training:
+        if isinstance(module, BatchNorm) and (module.training or module.running_mean is None):
+            how = "in training mode" if module.training else "without running statistics"
             raise ModelError(
-                f"the model runs {type(module).__name__} in training mode: a row's likelihood then depends on the other "
-                "rows; use nn.GroupNorm or nn.LayerNorm, or call .eval() to freeze its statistics"
+                f"the model runs {type(module).__name__} {how}: a row's likelihood then depends on the other rows; use "
+                "nn.GroupNorm or nn.LayerNorm, or call .eval() to freeze its statistics"
             )
 
     handle = register_module_forward_pre_hook(hook)

@@ -14,6 +14,7 @@ from pyro.distributions.transforms import OrderedTransform
 from pyro.infer.autoguide import AutoDelta
 from pyro.nn import PyroModule, PyroSample
 from scipy import stats
+from torch.func import functional_call
 
 import bnn_zoo as bz
 from bnn_zoo.density import LogJoint
@@ -348,3 +349,39 @@ def test_what_is_no_position(bad):
     joint = LogJoint(missing, (numbers(10),))
     with pytest.raises(ValueError, match=r"a position must be"):
         joint(bad)
+
+
+# ----------------------------------------------------------------------------------------------------- BatchNorm
+
+
+def normalised(layer):
+    def model(x, y):
+        scale, shift = (pyro.sample(n, dist.Normal(0.0, 1.0).expand([3]).to_event(1)) for n in ("scale", "shift"))
+        h = functional_call(layer, {"weight": scale, "bias": shift}, (x,))
+        with pyro.plate("rows", len(x)):
+            pyro.sample("y", dist.Normal(h.sum(1), 1.0), obs=y)
+
+    return model
+
+
+def test_batchnorm_with_running_statistics_in_a_raw_model():
+    layer = torch.nn.BatchNorm1d(3).double().eval()
+    layer.running_mean += numbers(3, seed=7)
+    x, y = numbers(8, 3), numbers(8, seed=5)
+    joint = LogJoint(normalised(layer), (x, y))
+    u = at(joint)
+    values, gradients = joint(u)
+    z = (x - layer.running_mean) / (1.0 + layer.eps) ** 0.5
+    for c in range(3):
+        scale, shift = u[c, :3], u[c, 3:]
+        rest = y - (z * scale + shift).sum(1)
+        lp = stats.norm.logpdf(u[c].numpy()).sum() + stats.norm.logpdf(rest.numpy()).sum()
+        assert abs(float(values[c]) - lp) < 1e-9
+        torch.testing.assert_close(gradients[c, :3], (rest[:, None] * z).sum(0) - scale)
+        torch.testing.assert_close(gradients[c, 3:], rest.sum() - shift)
+
+
+def test_batchnorm_that_looks_at_other_rows():
+    for layer in (torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3, track_running_stats=False).eval()):
+        with pytest.raises(bz.ModelError, match=r"BatchNorm1d .* depends on the other rows"):
+            LogJoint(normalised(layer.double()), (numbers(8, 3), numbers(8)))

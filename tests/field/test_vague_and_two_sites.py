@@ -1,8 +1,8 @@
 """A vague hierarchical prior and two observed sites, for every backend from its default start, against closed forms.
 
 With τ ~ Gamma(a, b), y_i ~ N(0, 1/τ) and counts k_j ~ Poisson(5 τ) the posterior of τ is Gamma(A, B),
-A = a + n/2 + Σk, B = b + Σy²/2 + 5 m. On u = log τ its density has its mode at log(A/B) with curvature A, mean ψ(A) − log B and
-variance ψ'(A). A draw of that prior, Gamma(1/4, 1/1600), lies anywhere between e^−40 and e^9.
+A = a + n/2 + Σk, B = b + Σy²/2 + 5 m. On u = log τ its density has its mode at log(A/B) with curvature A, mean
+ψ(A) − log B and variance ψ'(A). A draw of that prior, Gamma(1/4, 1/1600), lies anywhere between e^−40 and e^9.
 """
 
 import math
