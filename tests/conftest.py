@@ -9,6 +9,14 @@ import torch
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_configure():
+    """Each worker on a core of its own: the library takes all cores that it may use, and workers would take each other's."""
+    if "sched_setaffinity" in dir(os):  # Linux
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[worker % len(cores)]})
+
+
 def data_root() -> Path | None:
     """Folder of the real data sets: ``BNN_ZOO_DATA``, or a folder beside the checkout."""
     root = Path(os.environ.get("BNN_ZOO_DATA", SHARED))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,15 +169,23 @@ def _choice(graph: fx.GraphModule, node: fx.Node) -> None:
 
 
 def value_and_gradient(f: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
-    """``f(at)`` and its gradient by autograd; in a fork of a process that has used autograd before, by functorch."""
-    if multiprocessing.parent_process() is not None:
-        gradient = grad(f)(at.detach())
-        return f(at.detach()).detach(), gradient
-    u = at.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        value = f(u)
-        slope = torch.autograd.grad(value, u, allow_unused=True)[0] if value.requires_grad else None
-    return value.detach(), torch.zeros_like(at) if slope is None else slope
+    """``f(at)`` and its gradient, with no tracing and no batching.
+
+    By functorch, whose gradients work in a fork of a process that has used autograd before; plain autograd, which does not,
+    where functorch has no way, as for an ``autograd.Function`` in the old form.
+    """
+    at = at.detach()
+    try:
+        gradient = grad(f)(at)
+    except torch.linalg.LinAlgError:
+        raise
+    except (RuntimeError, NotImplementedError):
+        u = at.clone().requires_grad_()
+        with torch.enable_grad():
+            value = f(u)
+            slope = torch.autograd.grad(value, u, allow_unused=True)[0] if value.requires_grad else None
+        return value.detach(), torch.zeros_like(at) if slope is None else slope
+    return f(at).detach(), gradient.detach()
 
 
 class Shapes(fx.Interpreter):
