@@ -22,6 +22,7 @@ __all__ = [
     "IntegerInterval",
     "Reads",
     "TorchDispatchMode",
+    "autograd_works",
     "compile_alone",
     "compiler_options",
     "look_at_cpu",
@@ -58,6 +59,22 @@ class Reads(TorchDispatchMode):
                 self.nodes.append((slot.proxy.node, self.where()))
         with disable_proxy_modes_tracing():
             return func(*args, **(kwargs or {}))
+
+
+def autograd_works() -> bool:
+    """Whether autograd works in this process. To be asked before anything is differentiated.
+
+    Autograd starts its threads when it is used first, and from then on works in no fork of this process, unless that first
+    time it saw no device but the CPU. Asked while a function is traced, it sees others that are not there; asked here, by a
+    gradient of one number, it sees what is there.
+    """
+    u = torch.ones((), requires_grad=True)
+    try:
+        with torch.enable_grad():
+            torch.autograd.grad(u * u, u)
+    except RuntimeError:
+        return False
+    return True
 
 
 def compiler_options(device: torch.device) -> dict[str, Any]:

@@ -70,14 +70,16 @@ def judge(posterior: Posterior) -> Verdict:
     verdict = Verdict(draws=draws.chains * draws.draws)
     if draws.attrs.get("doubts"):
         verdict.said.append(draws.attrs["doubts"])
-    finite = {name: torch.isfinite(_flat(value)).all(-1) for name, value in draws.sites.items()}
+    finite = {name: _finite(_flat(value)) for name, value in draws.sites.items()}
     good = torch.stack(list(finite.values())).all(0)
     if not bool(good.all()):
         names = [name for name, each in finite.items() if not bool(each.all())]
         verdict.said.append(f"{int((~good).sum())} of {good.numel()} draws are not finite, at sites {names[:5]}")
         return verdict
     if draws.draws >= 4:
-        still = [all(bool((v[c] == v[c, :1]).all()) for v in draws.sites.values()) for c in range(draws.chains)]
+        ends = [{n: v[c, :: max(1, draws.draws - 1)] for n, v in draws.sites.items()} for c in range(draws.chains)]
+        still = [all(bool((v == v[:1]).all()) for v in end.values()) for end in ends]
+        still = [s and all(bool((v[c, 1:] == v[c, :-1]).all()) for v in draws.sites.values()) for c, s in enumerate(still)]
         if any(still):
             verdict.said.append(f"{sum(still)} of {draws.chains} chains never moved: start elsewhere, or warm up longer")
     if draws.chains < 2 or draws.draws < 4:
@@ -225,6 +227,12 @@ def _thin(value: Tensor, most: int) -> Tensor:
 def _some(value: Tensor, most: int) -> Tensor:
     """At most so many of the scalars ``[…, scalars]``, evenly spaced."""
     return value[..., _spaced(value.shape[-1], most)]
+
+
+def _finite(value: Tensor) -> Tensor:
+    """``[chain, draw]``: whether all scalars of ``value [chain, draw, scalars]`` are finite; a few draws at a time, since
+    torch's test takes the room of what it tests."""
+    return torch.cat([torch.isfinite(some).all(-1) for some in value.split(16, 1)], 1)
 
 
 def _flat(value: Tensor) -> Tensor:

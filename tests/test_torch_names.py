@@ -1,6 +1,7 @@
 """The names of torch that are not public do what ``_torch`` needs of them."""
 
 import torch
+from forks import in_a_fork
 from torch import nn
 from torch.distributions import constraints
 from torch.func import functionalize
@@ -49,6 +50,12 @@ def test_reads_tell_what_was_read():
     assert len(read) >= 2
     direct = {m.name for node in read for m in node.all_input_nodes} & placeholders
     assert len(direct) == 1  # n, through its maximum; not x
+
+
+def test_autograd_works_here_and_in_forks():
+    """Asked once before anything is traced: a fork can differentiate what it likes."""
+    assert _torch.autograd_works()
+    assert in_a_fork(_torch.autograd_works)
 
 
 def test_options_of_the_compiler(monkeypatch):

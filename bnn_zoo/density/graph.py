@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.func import functionalize, grad
+from torch.func import functionalize
 
 from .._scope import seeded
 from .._torch import Reads, make_fx
@@ -169,23 +169,12 @@ def _choice(graph: fx.GraphModule, node: fx.Node) -> None:
 
 
 def value_and_gradient(f: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
-    """``f(at)`` and its gradient, with no tracing and no batching.
-
-    By functorch, whose gradients work in a fork of a process that has used autograd before; plain autograd, which does not,
-    where functorch has no way, as for an ``autograd.Function`` in the old form.
-    """
-    at = at.detach()
-    try:
-        gradient = grad(f)(at)
-    except torch.linalg.LinAlgError:
-        raise
-    except (RuntimeError, NotImplementedError):
-        u = at.clone().requires_grad_()
-        with torch.enable_grad():
-            value = f(u)
-            slope = torch.autograd.grad(value, u, allow_unused=True)[0] if value.requires_grad else None
-        return value.detach(), torch.zeros_like(at) if slope is None else slope
-    return f(at).detach(), gradient.detach()
+    """``f(at)`` and its gradient by autograd, with no tracing and no batching."""
+    u = at.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = f(u)
+        slope = torch.autograd.grad(value, u, allow_unused=True)[0] if value.requires_grad else None
+    return value.detach(), torch.zeros_like(u).detach() if slope is None else slope
 
 
 class Shapes(fx.Interpreter):

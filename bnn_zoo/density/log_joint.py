@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
 from .._scope import factory, seeded
+from .._torch import autograd_works
 from ..types import DataError, Model
 from .agreement import close
 from .compiled import Compiled, Inlined, prepare
@@ -79,6 +80,7 @@ class LogJoint:
         self.device = torch.device(device or (tensors[0].device if tensors else "cpu"))
         self.rows_per_chain, self.compile = rows_per_chain, compile
         self.evaluations = 0
+        autograd_works()
         if compile and self.device.type == "cpu":
             prepare()
         with self._scope(validate=True), seeded(0, self.device):
@@ -204,10 +206,8 @@ class LogJoint:
         self(0.3 * torch.sin(1.0 + at))
         self.evaluations = before
 
-    def _reference(self, position: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a new graph is compared with: the model itself, or, in a fork, the graph that was compared with it before."""
-        if multiprocessing.parent_process() is None or not self._traced:
-            return self.plain(position, *tensors)
+    def _by_graph(self, position: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``plain``, by a graph for another number of chains that was compared with the model: for forks."""
         chains, way = next(iter(self._traced.items()))
         padded = torch.cat([position, position[:1].expand(-len(position) % chains, -1)])
         value, gradient = (torch.cat(parts) for parts in zip(*(way(u, *tensors) for u in padded.split(chains)), strict=True))
@@ -309,10 +309,12 @@ class LogJoint:
 
     def _build(self, position: Tensor, tensors: tuple[Tensor, ...]) -> Way:
         """The fastest right way to value and gradient for this number of chains and these shapes of rows."""
+        again = multiprocessing.parent_process() is not None and bool(self._traced) and not self.rows_per_chain
         target = Target(
             lambda u, *t: self._log_joint(self._split(u), *t)[0],
-            self.plain if self.rows_per_chain else self._reference,
+            self._by_graph if again else self.plain,
             self.rows_per_chain,
+            checked=again,
             fixed=tensors is self._own,
         )
         with self._scope():

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, fx
 from torch.func import grad_and_value, vmap
 
+from .._torch import autograd_works
 from ..types import ModelError
 from .agreement import Values, disagreement, points
 from .graph import (
@@ -51,6 +52,7 @@ class Target:
     value: Callable[..., Tensor]
     plain: Callable[..., Values]
     rows_per_chain: bool
+    checked: bool  # ``plain`` needs no autograd: it is a graph that was compared before
     fixed: bool  # the tensors are the same in every call, so that numbers read from them stay true
 
 
@@ -72,10 +74,17 @@ def of_chain(tensors: tuple[Tensor, ...], chain: int, rows_per_chain: bool) -> t
 def choose(target: Target, position: Tensor, tensors: tuple[Tensor, ...]) -> Way:
     """The first way that agrees with the model itself; a warning where that costs time. Raises ModelError."""
     reasons: list[str] = []
+    comparing = target.checked or autograd_works()
+    if not comparing:
+        warnings.warn(
+            "autograd does not work in this process, a fork of one that had used it: the traced log joint is not compared "
+            "with the model itself; fit before forking, or start processes by spawn",
+            stacklevel=5,
+        )
     for make, slow in _ways(target, position, tensors):
         try:
             way = make()
-            why = _compare(target, way, position, tensors)
+            why = _compare(target, way, position, tensors) if comparing else None
         except Untraceable as error:
             why = str(error)
         if why is None:
