@@ -18,7 +18,7 @@ EXACT = {
     "HMC": bz.HMC(chains=4, warmup=200, draws=500),
 }
 ALL = EXACT | {
-    "MeanField": bz.MeanField(chains=2, steps=1500, draws=1000),
+    "MeanField": bz.MeanField(chains=2, steps=2500, draws=1000, learning_rate=bz.schedules.cosine(0.02, 2e-5)),
     "SGLD": bz.SGLD(chains=4, steps=12_000, warmup=2_000, thinning=20, step_size=1e-4),
     "SGHMC": bz.SGHMC(chains=4, steps=12_000, warmup=2_000, thinning=20, step_size=2e-5, friction=0.1),
     "SGHMC, scale-adapted": bz.SGHMC(

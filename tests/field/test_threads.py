@@ -38,6 +38,7 @@ def in_threads(*works):
     return answers
 
 
+@pytest.mark.filterwarnings("ignore:.*temperature of the draws:UserWarning")
 def test_fits_in_threads_are_those_made_alone():
     """Two dtypes, one with forks, one with Pyro's parameter store; the caller's state is as before."""
     works = [

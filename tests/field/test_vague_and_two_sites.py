@@ -43,7 +43,7 @@ SAMPLERS = {
     "ChEES": bz.ChEES(chains=8, warmup=300, draws=150),
     "RandomWalk": bz.RandomWalk(chains=8, warmup=1_000, draws=300, thinning=8),
     "SGLD": bz.SGLD(**STEPS, step_size=2e-3),
-    "PSGLD": bz.PSGLD(**STEPS, step_size=2e-2),
+    "PSGLD": bz.PSGLD(**STEPS, step_size=3e-3),
     "SGHMC": bz.SGHMC(**STEPS, step_size=3e-4),
     "SGNHT": bz.SGNHT(**STEPS, step_size=3e-4),
 }
@@ -81,7 +81,9 @@ def test_normal_families(name):
 
 @pytest.mark.parametrize("name", POINTS)
 def test_modes(name):
-    assert abs(float(log_tau(POINTS[name]).mean()) - math.log(A / B)) < 0.12 * SD
+    """On log τ; for the points of MC dropout, a family on the sites themselves, of the density of τ."""
+    mode = math.log((A - 1.0) / B) if name == "MCDropout" else math.log(A / B)
+    assert abs(float(log_tau(POINTS[name]).mean()) - mode) < 0.12 * SD
 
 
 def test_each_site_is_scored_by_its_own_law():
