@@ -84,7 +84,10 @@ def put_back():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", METHODS)
+FAST = {"NUTS", "MCLMC", "SGLD", "MeanField", "MAP"}
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in METHODS])
 def test_draws_do_not_depend_on_threads_or_the_default_dtype(name, put_back):
     backend = replace(METHODS[name], batch_size=8) if name in MINIBATCH else METHODS[name]
     torch.set_num_threads(1)

@@ -71,13 +71,28 @@ CASES = {
 }
 
 
+def fast_pairs(pairs, quick):
+    """The pairs, those that are not ``quick`` marked slow: each family has one that runs always."""
+    return [p if p in quick else pytest.param(*p, marks=pytest.mark.slow) for p in pairs]
+
+
+FIRST = next(iter(CASES))
+ALWAYS = {"NUTS", "MCLMC", "MeanField", "MeanField, AutoNormal", "Laplace", "SGLD", "MAP", "MCDropout"}
+
+
+def both(names):
+    """Name and case; the second case always for NUTS and mean field alone."""
+    pairs = [(n, c) for n in names for c in CASES]
+    quick = [(n, c) for n, c in pairs if n in ALWAYS and (c == FIRST or n in ("NUTS", "MeanField"))]
+    return pytest.mark.parametrize("name, case", fast_pairs(pairs, quick))
+
+
 def moments(model, backend):
     w = bz.fit(model, (Y,), backend, progress=False).draws.sites["w"].reshape(-1, 2).double()
     return w.mean(0), w.std(0)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", EXACT)
+@both(EXACT)
 def test_moments(name, case):
     model, (mean, sd) = CASES[case]
     got, spread = moments(model, EXACT[name])
@@ -85,8 +100,7 @@ def test_moments(name, case):
     torch.testing.assert_close(spread, torch.full_like(spread, sd), rtol=0.12, atol=0)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", LANGEVIN)
+@both(LANGEVIN)
 def test_moments_of_langevin_dynamics(name, case):
     model, (mean, sd) = CASES[case]
     step = {"PSGLD": 0.3 * sd**2, "SGHMC": 0.01 * sd**2, "SGNHT": 0.01 * sd**2}.get(name, 0.1 * sd**2)
@@ -95,8 +109,7 @@ def test_moments_of_langevin_dynamics(name, case):
     torch.testing.assert_close(spread, torch.full_like(spread, sd), rtol=0.2, atol=0)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", POINTS)
+@both(POINTS)
 def test_modes(name, case):
     model, (mean, sd) = CASES[case]
     got, _ = moments(model, POINTS[name])

@@ -60,18 +60,23 @@ POINTS = {
 }
 
 
+def fast(names, quick):
+    """The names, those that are not ``quick`` marked slow: each family has one that runs always."""
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
 def log_tau(backend):
     return bz.fit(model, (Y, COUNTS), backend, progress=False).draws.sites["tau"].double().log().flatten()
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", fast(SAMPLERS, {"NUTS", "SGLD"}))
 def test_samplers(name):
     u, loose = log_tau(SAMPLERS[name]), 2.0 if name.startswith(("SG", "PSG")) else 1.0
     assert abs(float(u.mean()) - (digamma(A) - math.log(B))) < 0.15 * loose * SD
     assert abs(float(u.std()) / SD - 1.0) < 0.12 * loose
 
 
-@pytest.mark.parametrize("name", NORMAL)
+@pytest.mark.parametrize("name", fast(NORMAL, {"MeanField"}))
 def test_normal_families(name):
     backend, mean, sd = NORMAL[name]
     u = log_tau(backend)
@@ -79,7 +84,7 @@ def test_normal_families(name):
     assert abs(float(u.std()) / sd - 1.0) < 0.1
 
 
-@pytest.mark.parametrize("name", POINTS)
+@pytest.mark.parametrize("name", fast(POINTS, {"MAP"}))
 def test_modes(name):
     """On log τ; for the points of MC dropout, a family on the sites themselves, of the density of τ."""
     mode = math.log((A - 1.0) / B) if name == "MCDropout" else math.log(A / B)
