@@ -9,9 +9,10 @@ import torch
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Each worker on a core of its own: the library takes all cores that it may use, and workers would take each other's."""
-    if "sched_setaffinity" in dir(os):  # Linux
+    starts_workers = bool(getattr(config.option, "numprocesses", None))  # which would inherit its one core
+    if "sched_setaffinity" in dir(os) and not starts_workers:  # Linux
         worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[worker % len(cores)]})

@@ -6,17 +6,17 @@ import math
 from typing import Any
 
 import torch
+from pyro.distributions.util import is_validation_enabled
 from torch import Tensor
 
 
 def check_scale(value: Any, what: str) -> None:
     """Raise ValueError unless every number in ``value``, a number or a tensor, is finite and > 0."""
     if isinstance(value, Tensor):
-        at = value.detach()
-        try:
-            good = bool((torch.isfinite(at) & (at > 0)).all())
-        except RuntimeError:  # a model being traced: there a tensor has no values; they were checked in the run before
+        if not is_validation_enabled():  # a model being traced, where a tensor has no values; checked before
             return
+        at = value.detach()
+        good = bool((torch.isfinite(at) & (at > 0)).all())
         shown = at.flatten()[:3].tolist() if not good and at.numel() > 1 else at
     else:
         good, shown = math.isfinite(value) and value > 0, value
