@@ -889,7 +889,7 @@ CASES["epidemic, means written in place"] = Case(
     epidemic,
     (CASES_PER_DAY,),
     lambda v: float(epidemic_log_joint(v["beta"], v["gamma"])),
-    lambda: on_grid(epidemic_log_joint, beta=logs(-1, 1, 300), gamma=logits(-4, 3, 300)),
+    lambda: on_grid(epidemic_log_joint, beta=logs(-2, 1.5, 400), gamma=logits(-9, 7, 400)),
 )
 
 WHERE = floats(np.linspace(0, 3, 10))
