@@ -119,7 +119,7 @@ def test_same_seed_same_draws(backend):
 
 
 def test_gradients_of_all_processes_are_counted():
-    backend = bz.HMC(chains=4, warmup=0, draws=10, processes=2, step_size=0.1)
+    backend = bz.HMC(chains=4, warmup=0, draws=10, processes=2, step_size=0.1, init=bz.density.from_prior)
     draws = run(backend)
     steps = int(draws.stats["n_steps"].sum())
     assert steps <= draws.attrs["gradients"] <= steps + 20 * 4  # and a few for the starting points

@@ -273,6 +273,7 @@ def test_correlated_design(name):
 def ill_scaled(y):
     """Scales from 0.1 to 10."""
     normals(torch.tensor([0.1, 1.0, 10.0], dtype=y.dtype))
+    pyro.sample("seen", dist.Normal(torch.zeros_like(y), 1.0).to_event(1), obs=y)  # data for the dtype: a constant
 
 
 def normals(scales):
