@@ -217,7 +217,7 @@ def _child(work: Callable[[int, Watch], Any], group: int, receive: Any, send: An
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         packed = pickle.dumps(message)
-    except Exception:
+    except (pickle.PicklingError, TypeError, AttributeError):  # an error that cannot be sent as it is
         packed = pickle.dumps((False, RuntimeError(repr(message[1]))))
     with suppress(OSError):  # no one listens any more
         send.send_bytes(packed)

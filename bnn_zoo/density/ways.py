@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -221,8 +220,3 @@ def _need_gradient(plain: Callable[[Tensor], Values], position: Tensor) -> None:
 
 def _plainly(plain: Callable[..., Values], tensors: tuple[Tensor, ...], position: Tensor) -> Values:
     return plain(position, *tensors)
-
-
-def quantity(value: Any) -> Tensor:
-    """A law's log density as a tensor, though a mask may have made it a number."""
-    return value if isinstance(value, Tensor) else torch.as_tensor(value)
