@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from . import export, metrics, plots
+from ._interrupt import pressed
 from .backends import HMC, NUTS, SGLD, MeanField
 from .bnn import BNN
 from .data import Table
@@ -122,7 +121,7 @@ def run(
     written, NothingFinished if every backend failed.
     """
     model, outcomes = network(table), dict[str, Outcome]()
-    with _folder(out), _interrupts() as interrupted:
+    with _folder(out), pressed() as interrupted:
         say(f"{table.name}: {len(table.x)} training and {len(table.x_test)} test rows, {table.x.shape[1]} features; {model}")
         for note in table.notes:
             say(f"  {note}")
@@ -165,26 +164,6 @@ def _folder(out: Path) -> Iterator[None]:
             except OSError:  # it holds results, or never came to be
                 continue
         raise
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed inside; it does what it did before besides."""
-    seen: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield lambda: bool(seen)  # ignored, or in a thread, where signals do not come
-        return
-
-    def note(number: int, frame: Any) -> None:
-        seen.append(number)
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _write_table(outcomes: Mapping[str, Outcome], out: Path) -> pd.DataFrame:

@@ -9,7 +9,9 @@ import torch
 from pyro.nn import PyroModule
 from torch.utils.data import Dataset
 
+from ._interrupt import gently
 from ._random import whole_seed
+from ._scope import alone
 from .bnn import BNN
 from .data import tensors
 from .posterior import Posterior, check_exportable
@@ -53,7 +55,8 @@ def fit(
         _check_pair(data, rows)
     check_exportable(model, rows)
     draws = backend.run(model, rows, seed=seed, device=device, progress=progress)
-    return judged(Posterior(model, rows, draws))
+    with alone(), gently("the posterior is complete"):
+        return judged(Posterior(model, rows, draws))
 
 
 def _check_pair(data: Any, rows: tuple[Any, ...]) -> None:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import warnings
 
 import pytest
@@ -12,6 +13,7 @@ from targets import orthogonal_design, regression, regression_posterior
 from test_backends import within_errors
 
 import bnn_zoo as bz
+from bnn_zoo._interrupt import gently, safe_point
 from bnn_zoo.backends import _chains, _processes
 from bnn_zoo.backends._processes import Ended, how_many, spread
 
@@ -286,21 +288,44 @@ def test_ctrl_c_gives_the_draws_that_an_uninterrupted_run_gives(monkeypatch):
     assert torch.equal(part.sites["w"], whole.sites["w"][:, :5])
 
 
+def until_interrupted():
+    while True:
+        safe_point()
+        time.sleep(0.01)
+
+
 def test_ctrl_c_while_waiting_for_the_others():
     """This process is done, and the signal comes while it reads what another sends."""
     parent = os.getpid()
-    read, _ = os.pipe()
 
     def work(group, watch=None):
         if group == 0:
             return "all"
         try:
             os.kill(parent, signal.SIGINT)
-            os.read(read, 1)
+            until_interrupted()
         except KeyboardInterrupt:
             return "some"
 
     assert spread(work, 2, never) == ["all", "some"]
+
+
+def test_ctrl_c_again_does_not_wait_for_a_long_step():
+    """What this process has is kept."""
+    parent = os.getpid()
+
+    def work(group, watch=None):
+        if group == 0:
+            return "all"
+        for _ in range(2):
+            os.kill(parent, signal.SIGINT)
+            time.sleep(0.5)
+        time.sleep(100)
+
+    with gently("nothing"):
+        first, second = spread(work, 2, never)
+    assert first == "all" and str(second) == "was not waited for"
+    assert_no_children()
 
 
 def test_ctrl_c_in_warm_up_says_so(monkeypatch):
@@ -325,10 +350,9 @@ def test_ctrl_c_keeps_the_draws_of_those_that_have_some(monkeypatch):
     def slow(walk, i):
         if os.getpid() != parent and i == 3:
             os.write(write, b"!")
-            os.read(read_never, 1)
+            until_interrupted()
         warm(walk, i)
 
-    read_never, _ = os.pipe()
     sample = _chains.Walk.sample
 
     def interrupted(walk, i):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._interrupt import gently
 from .._random import Use, generator
 from .._scope import alone
 from ..density import BestOf, LogJoint
@@ -63,6 +64,7 @@ class FullBatch:
         raise NotImplementedError
 
     @alone()
+    @gently("all draws are made")
     def run(
         self,
         model: Model,

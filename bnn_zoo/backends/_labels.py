@@ -14,6 +14,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
+from .._interrupt import safe_point
 from .._scope import seeded
 from .._torch import Independent
 from ..data import Minibatches
@@ -93,6 +94,7 @@ def check_rows(log_joint: LogJoint, rows: tuple[Tensor, ...]) -> list[Observed]:
     observed = observed_arguments(log_joint, log_joint.args)
     if observed is None:
         for start in range(0, len(rows[0]), CHUNK):
+            safe_point()
             chunk = tuple(t[start : start + CHUNK].to(log_joint.device) for t in rows)
             for name, msg in _trace(log_joint, chunk).nodes.items():
                 if is_data(msg):

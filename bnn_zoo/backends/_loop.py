@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .._interrupt import safe_point
 from .._random import whole_seed
 
 
@@ -26,7 +27,8 @@ def drive(
     describe: Callable[[], str] = str,
     watch: Callable[[], None] | None = None,
 ) -> int:
-    """Call ``step(0)``, ``step(1)``, … ``total`` times; return how many were completed. Ctrl-C ends it early.
+    """Call ``step(0)``, ``step(1)``, … ``total`` times; return how many were completed. Ctrl-C ends it early,
+    between two steps.
 
     ``describe()`` is what the bar says behind the rate: step size, divergences, loss. It is asked for at most five times a
     second, because it may have to wait for the device. ``watch()`` is called before each step and ends it early as well
@@ -36,6 +38,7 @@ def drive(
     with tqdm(total=total, desc=label, disable=not progress, leave=True, mininterval=0.2) as bar:
         try:
             for i in range(total):
+                safe_point()
                 if watch:
                     watch()
                 step(i)

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from .._interrupt import note_instead, safe_point
 from .._torch import compile_alone
 from ._steady import cores
 
@@ -80,11 +81,13 @@ def spread(work: Callable[[int, Watch], Any], count: int, cut_short: Callable[[A
 
 @dataclass(frozen=True)
 class Ended:
-    """What there is of a process that was killed."""
+    """What there is of a process that was killed, by whom it may be; ``code`` is None where Ctrl-C was pressed again."""
 
     code: int | None
 
     def __str__(self) -> str:
+        if self.code is None:
+            return "was not waited for"
         return f"ended with exit code {self.code}{' (out of memory?)' if self.code == -signal.SIGKILL else ''}"
 
 
@@ -100,20 +103,25 @@ def one_thread() -> Iterator[None]:
 
 
 def _collect(forks: list[_Fork]) -> list[Any]:
-    """What each fork sends; Ctrl-C asks them for what they have."""
+    """What each fork sends; Ctrl-C asks them for what they have, and pressed again kills those that are in a long step."""
     try:
         _read(forks)
     except KeyboardInterrupt:
         for fork in forks:
             fork.interrupt()
-        _read(forks)
+        try:
+            _read(forks)
+        except KeyboardInterrupt:
+            for fork in forks:
+                fork.give_up()
     return [fork.answer for fork in forks]
 
 
 def _read(forks: list[_Fork]) -> None:
     while pipes := {fork.receive: fork for fork in forks if fork.answer is None}:
-        for pipe in wait(list(pipes)):  # Ctrl-C ends the waiting here, not half-way through a message
+        for pipe in wait(list(pipes), LOOK):
             pipes[pipe].read()
+        safe_point()  # here, not half-way through a message
 
 
 class _Watching:
@@ -181,6 +189,13 @@ class _Fork:
         if self.process.is_alive():
             self.process.terminate()
 
+    def give_up(self) -> None:
+        """Kill it, unless it has answered."""
+        if self.answer is None:
+            self.process.kill()
+            self.process.join()
+            self.answer = Ended(None)
+
     def end(self) -> None:
         """No one waits for its result any more."""
         if self.process and self.process.pid is not None:
@@ -205,8 +220,7 @@ class _Fork:
 def _child(work: Callable[[int, Watch], Any], group: int, receive: Any, send: Any, parent: int) -> None:
     """Run in the fork: Ctrl-C reaches the first process, which passes it on as SIGTERM."""
     _end_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _interrupt)
+    note_instead(signal.SIGTERM)
     receive.close()  # else sending would wait for ever for its own reader
     compile_alone()
     try:
@@ -234,7 +248,3 @@ def _end_with(parent: int) -> None:
 def _leave_orphan(parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt

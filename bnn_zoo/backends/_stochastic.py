@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._interrupt import gently
 from .._random import Use, generator
 from .._scope import alone
 from ..density import BestOf, LogJoint, finite_at
@@ -111,6 +112,7 @@ class StochasticGradient:
         return StochasticWalk(self, log_joint, batches, generator)
 
     @alone()
+    @gently("all draws are made")
     def run(
         self,
         model: Model,

@@ -14,6 +14,7 @@ from pyro import poutine
 from pyro.infer.autoguide.initialization import init_to_value
 from torch import Tensor
 
+from .._interrupt import gently
 from .._random import Use, generator, stream
 from .._scope import alone, factory, seeded
 from ..density import BestOf, Elbo, LogJoint, finite_at
@@ -70,6 +71,7 @@ class Variational:
         raise NotImplementedError
 
     @alone()
+    @gently("all draws are made")
     def run(
         self,
         model: Model,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._interrupt import safe_point
 from ..density import LogJoint
 from ..types import ModelError
 from ._draws import blocks, put
@@ -122,5 +123,6 @@ class Curved(Ascent):
         for _ in range(count):
             rows = next_rows(self.batches)
             for chain, mode in enumerate(modes):
+                safe_point()
                 total[chain] -= self.log_joint.hessian(mode, self.index, *(t[chain] for t in rows))
         return [each / count for each in total]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import functionalize
 
+from .._interrupt import gently
 from .._torch import compiler_options, look_at_cpu, make_fx
 from .agreement import same_outputs
 
@@ -53,6 +54,7 @@ class Compiled:
                 self._prove(*inputs)
         return self.call(*(t.contiguous() for t in inputs))
 
+    @gently()
     def _prove(self, *inputs: Tensor) -> None:
         try:
             compiled = torch.compile(self.graph.forward, dynamic=False, options=compiler_options(inputs[0].device))
@@ -103,6 +105,7 @@ class Inlined:
         self.log_joint.evaluations += evaluations
         return outputs
 
+    @gently()
     def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Callable[..., tuple[Tensor, ...]], int] | None:
         """The graph and its gradients a call; None where the log joint has no graph to go into."""
         evaluations, traceable = 0, True

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch.func import functionalize
 
+from .._interrupt import gently
 from .._scope import seeded
 from .._torch import Reads, make_fx
 from ..types import ModelError
@@ -26,6 +27,7 @@ class Untraceable(Exception):
     """A function could not be traced this way; another way may do. The message says why, and names the last site."""
 
 
+@gently()
 def trace(f: BatchedFn, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """``f`` as a graph for inputs of these shapes; ``graph.meta["reads"]`` are the inputs that numbers were read from, −1
     for random numbers, each with the site after which it was read first.

@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from .._interrupt import safe_point
 from .._scope import factory, seeded
 from ..types import ModelError
 from .log_joint import LogJoint
@@ -170,6 +171,7 @@ def _ascend(log_joint: LogJoint, start: Tensor, steps: int, learning_rate: float
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     before = best
     for i in range(steps):
+        safe_point()
         here = position.detach()
         value, gradient = log_joint(here, *rows)
         better = (value > best) & torch.isfinite(value) & torch.isfinite(gradient).all(1)
@@ -193,6 +195,7 @@ def _back(log_joint: LogJoint, start: Tensor, top: Tensor, nats: float) -> Tenso
     enough = log_joint(top, *rows)[0] - nats
     open_ = torch.ones_like(enough, dtype=torch.bool)
     for i in range(PLACES):
+        safe_point()
         here = torch.lerp(start, top, i / PLACES)
         value, gradient = log_joint(here, *rows)
         found = open_ & (value >= enough) & torch.isfinite(value) & torch.isfinite(gradient).all(1)
@@ -221,6 +224,7 @@ def _start(
         position = _points(log_joint, chains, ways[0], held)
         best = position.new_full((chains,), -torch.inf)
         for i in range(max(tries, TRIES)):
+            safe_point()
             here = position.clone() if i == 0 else _points(log_joint, chains, ways[i % len(ways)], held)
             value, gradient = log_joint(here, *rows)
             finite = torch.isfinite(value) & torch.isfinite(gradient).all(1)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, fx
 from torch.func import grad_and_value, vmap
 
+from .._interrupt import safe_point
 from .._torch import autograd_works
 from ..types import ModelError
 from .agreement import Values, disagreement, points
@@ -81,6 +82,7 @@ def choose(target: Target, position: Tensor, tensors: tuple[Tensor, ...]) -> Way
             stacklevel=5,
         )
     for make, slow in _ways(target, position, tensors):
+        safe_point()
         try:
             way = make()
             why = _compare(target, way, position, tensors) if comparing else None

@@ -21,6 +21,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.func import vmap
 
+from .._interrupt import gently, safe_point
 from .._scope import alone, factory, seeded
 from .._torch import IntegerInterval
 from ..bnn import BNN
@@ -146,6 +147,7 @@ def laws(
 
     batched = True
     for at in range(0, count, chunk):
+        safe_point()
         some = {name: value[at : at + chunk].to(device) for name, value in sites.items()}
         with _quiet(device, dtype):
             try:
@@ -212,6 +214,7 @@ Read = Callable[[Any, Any], dict[str, Tensor]]
 
 
 @alone()
+@gently()
 def replay(
     model: Model,
     sites: Mapping[str, Tensor],
@@ -245,6 +248,7 @@ def replay(
 
 
 @alone()
+@gently()
 def deterministics(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...]) -> dict[str, Tensor]:
     """Values of ``pyro.deterministic`` sites at every draw: ``{site: [chain, draw, *shape]}``; a BNN has none."""
     batch = next(iter(sites.values())).shape[:2]

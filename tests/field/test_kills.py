@@ -192,6 +192,27 @@ def test_ctrl_c_at_any_moment_leaves_nothing_behind(backend):
         pyro.clear_param_store()
 
 
+def test_ctrl_c_while_torch_traces_does_no_harm():
+    """An exception in the midst of a trace leaves torch's modes behind, or is lost in C++, or aborts the process."""
+
+    def work():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        whole = run(bz.HMC(chains=2, warmup=3, draws=3, processes=1))
+        for i in range(60):
+            timer = threading.Timer(0.0005 * i, os.kill, (os.getpid(), signal.SIGINT))
+            try:
+                timer.start()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    run(bz.HMC(chains=2, warmup=3, draws=10**6, processes=1))
+            except KeyboardInterrupt:
+                pass
+            timer.join()
+        return torch.equal(whole.sites["w"], run(bz.HMC(chains=2, warmup=3, draws=3, processes=1)).sites["w"])
+
+    assert in_a_fork(work)
+
+
 @pytest.mark.parametrize(
     "backend",
     [bz.MAP(steps=10**6), bz.DeepEnsemble(chains=2, steps=10**6), bz.Laplace(steps=10**6, draws=5)],
