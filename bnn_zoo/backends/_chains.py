@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,11 @@ from ._settings import at_least, flags, start_of, start_rule
 from ._steady import steady
 
 Start = Callable[[LogJoint, int, torch.Generator], Tensor]
+OPERATION = 5e-6
+"""Seconds from one small operation of a traced graph to the next."""
+WAIT, LARGE = 30.0, 100_000_000
+"""Seconds that operations take in all from which a run is compiled (compiling takes 5 to 20), and products of weights and
+rows beyond which arithmetic takes the time, not the operations between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,8 @@ class FullBatch:
         ``Adam(...)``, ``FromNet(...)``, or a function of the same signature.
     compile
         pass the traced log joint to ``torch.compile``: five seconds to half a minute first, then cheaper gradients (3 to 4
-        times on small tanh networks, nothing on LeNet-5).
+        times on small tanh networks, nothing on LeNet-5). None: where that pays in a run of this length, as far as the
+        numbers of operations and of transitions tell; ``attrs["compiled"]`` says what was done.
     processes
         over how many processes the chains are spread. None: on a CPU as many as there are cores, at most one a chain.
         Chains in one process move in lockstep and share their tuning, so draws depend on this number.
@@ -45,18 +51,19 @@ class FullBatch:
         evaluate the log joint in chunks of so many rows, so that memory does not grow with the data; sums in float64.
     """
 
+    gradients: ClassVar[int] = 64  # of a transition, about
     chains: int = 4
     warmup: int = 500
     draws: int = 500
     thinning: int = 1
     init: Start = BestOf()
-    compile: bool = False
+    compile: bool | None = None
     processes: int | None = None
     row_chunk: int | None = None
 
     def __post_init__(self) -> None:
         at_least(self, chains=1, warmup=0, draws=1, thinning=1, processes=1, row_chunk=1)
-        flags(self, "compile")
+        flags(self, "compile", none=True)
         start_rule(self)
 
     def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> Walk:
@@ -79,7 +86,7 @@ class FullBatch:
 
         Raises DataError and ModelError before sampling starts. Ctrl-C returns the draws made so far.
         """
-        log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=self.compile)
+        log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=bool(self.compile))
         need_all_rows(log_joint, type(self).__name__)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, seed, threads, progress)
@@ -89,6 +96,8 @@ class FullBatch:
         sizes = [self.chains // count + (i < self.chains % count) for i in range(count)]
 
         clock = Clock(log_joint.device)
+        if self.compile is None and self._pays(log_joint, sizes[0]):
+            log_joint.compile_quietly()
         if count > 1:
             with one_thread():  # as in the processes: the compiler splits loops over the threads that there are
                 for chains in set(sizes):
@@ -127,6 +136,7 @@ class FullBatch:
             gradients=sum(part["gradients"] for part in parts),
             tuning_gradients=sum(part["tuning_gradients"] for part in parts),
             tuning_steps=self.warmup,
+            compiled=log_joint.compile,
             compile_time=compile_time,
             tuning_time=compile_time + max(part["tuning_time"] for part in parts),
             sampling_time=max(part["sampling_time"] for part in parts),
@@ -162,10 +172,19 @@ class FullBatch:
             )
         return made
 
+    def _pays(self, log_joint: LogJoint, chains: int) -> bool:
+        """Whether compiling saves a run of this length more time than it takes. A function of model, data and settings
+        alone, as draws depend on it in their last bits, and so altogether."""
+        work = log_joint.dim * max((row.seen for row in log_joint.rows), default=1) * chains
+        if log_joint.device.type != "cpu" or self.row_chunk or work > LARGE:
+            return False
+        gradients = (self.warmup + self.draws * self.thinning) * self.gradients
+        return gradients * log_joint.operations(chains) * OPERATION > WAIT
+
     def _prepare(self, log_joint: LogJoint, chains: int) -> None:
         """Before forking, trace what processes then share; with ``compile`` also make one transition, thrown away."""
         log_joint.build(chains)
-        if not self.compile:
+        if not log_joint.compile:
             return
         generator = torch.Generator(log_joint.device).manual_seed(0)
         replace(self, init=BestOf(steps=0)).walk(log_joint, chains, generator).move()

@@ -63,12 +63,16 @@ def _between(settings: Any, name: str, low: float, high: float, *, closed: bool)
     object.__setattr__(settings, name, number)
 
 
-def flags(settings: Any, *names: str) -> None:
-    """Raise TypeError unless each named setting is True or False."""
+def flags(settings: Any, *names: str, none: bool = False) -> None:
+    """Raise TypeError unless each named setting is True or False, or with ``none`` None."""
     for name in names:
         value = getattr(settings, name)
+        if none and value is None:
+            continue
         if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{_name(settings)}: {name} must be True or False, got {value!r}")
+            raise TypeError(
+                f"{_name(settings)}: {name} must be True{', False or None' if none else ' or False'}, got {value!r}"
+            )
         object.__setattr__(settings, name, bool(value))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -22,6 +23,7 @@ class AdjustedMCLMC(Hamiltonian):
     settings are those of ``Hamiltonian``; the mass matrix is diagonal.
     """
 
+    gradients: ClassVar[int] = 16
     target_accept: float = 0.9
     trajectory_length: float = 1.5
     max_steps: int = 256

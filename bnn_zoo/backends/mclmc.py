@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class MCLMC(FullBatch):
         ε and the decoherence length L of the draws, in units of the scales σ; None takes those tuned in warm-up.
     """
 
+    gradients: ClassVar[int] = 2
     warmup: int = 5_000
     draws: int = 500
     thinning: int = 20

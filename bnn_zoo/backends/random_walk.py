@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +20,7 @@ class RandomWalk(Hamiltonian):
     settings are those of ``Hamiltonian``.
     """
 
+    gradients: ClassVar[int] = 1
     warmup: int = 5_000
     draws: int = 1_000
     thinning: int = 20

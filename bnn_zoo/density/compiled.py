@@ -35,15 +35,16 @@ def _quietly(f: Callable[[], Any]) -> None:
 
 
 class Compiled:
-    """``torch.compile`` of a graph; the graph itself, with one warning, where no compiler works or its result is another.
+    """``torch.compile`` of a graph; the graph itself, with one warning, where no compiler works or its result is another
+    (for the former none unless it was ``asked`` for).
 
     Compiling takes seconds: the first ``patience`` calls run the graph as it is, so that a few calls never wait for it.
     Compiled code looks at nothing but the addresses of its inputs: it must be called with tensors of the shapes, dtypes
     and device of its first call.
     """
 
-    def __init__(self, graph: Any, patience: int = 0) -> None:
-        self.graph, self.patience = graph, patience
+    def __init__(self, graph: Any, patience: int = 0, asked: bool = True) -> None:
+        self.graph, self.patience, self.asked = graph, patience, asked
         self.call: Callable[..., tuple[Tensor, ...]] = graph
         self.proven = False
 
@@ -72,11 +73,12 @@ class Compiled:
                     stacklevel=4,
                 )
         except RuntimeError as error:
-            warnings.warn(
-                f"torch.compile does not work here ({_first_line(error)}); going on with the traced graph, which is "
-                "slower but the same: install a C++ compiler, or set compile=False to silence this",
-                stacklevel=4,
-            )
+            if self.asked:
+                warnings.warn(
+                    f"torch.compile does not work here ({_first_line(error)}); going on with the traced graph, which is "
+                    "slower but the same: install a C++ compiler, or set compile=False to silence this",
+                    stacklevel=4,
+                )
         finally:
             if inputs[0].device.type == "cpu" and (probing := prepare()):
                 probing.join()  # before anyone forks
@@ -128,7 +130,7 @@ class Inlined:
             evaluations = 0
             apart = [t.clone() for t in inputs]  # the same tensor given twice would be traced as one input for ever
             graph = make_fx(functionalize(whole))(*apart, *data)
-        return Compiled(graph), evaluations
+        return Compiled(graph, asked=self.log_joint.asked), evaluations
 
 
 def _first_line(error: Exception) -> str:

@@ -78,7 +78,7 @@ class LogJoint:
         floating = [a.dtype for a in tensors if a.is_floating_point()]
         self.dtype = dtype or (floating[0] if floating else torch.get_default_dtype())
         self.device = torch.device(device or (tensors[0].device if tensors else "cpu"))
-        self.rows_per_chain, self.compile = rows_per_chain, compile
+        self.rows_per_chain, self.compile, self.asked = rows_per_chain, compile, True
         self.evaluations = 0
         autograd_works()
         if compile and self.device.type == "cpu":
@@ -110,10 +110,27 @@ class LogJoint:
                 self._check(position, rows)
                 graph = self.graph(position) if not rows else self._build(position, tensors)
                 fast = self.compile and isinstance(graph, torch.fx.GraphModule)
-                self._graphs[key] = Compiled(graph, PATIENCE) if fast else graph
+                self._graphs[key] = Compiled(graph, PATIENCE, self.asked) if fast else graph
             return self._graphs[key](position, *tensors)
         except torch.linalg.LinAlgError:
             return self._one_by_one(position, rows)
+
+    def compile_quietly(self) -> None:
+        """As with ``compile=True``, but nobody asked for it: where no compiler works, nothing is said."""
+        self.compile, self.asked = True, False
+        self._graphs.clear()
+        if self.device.type == "cpu":
+            prepare()
+
+    def operations(self, chains: int) -> int:
+        """Operations of the traced graph for so many chains that compiling could join: none of a network that convolves,
+        and none where chains, or the model itself, are run one by one."""
+        self.build(chains)
+        graph = self._traced.get(chains)
+        if not isinstance(graph, torch.fx.GraphModule):
+            return 0
+        calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+        return 0 if any("convolution" in str(target) for target in calls) else len(calls)
 
     def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
         """``f(log_joint, *tensors) -> tensors`` as ``(*tensors) -> tensors``: with ``compile``, one graph of both.
@@ -317,5 +334,5 @@ class LogJoint:
             checked=again,
             fixed=tensors is self._own,
         )
-        with self._scope():
+        with self._scope(), seeded(0, self.device):
             return choose(target, position, tuple(t.detach() for t in tensors))  # the same tensor twice is two inputs

@@ -185,7 +185,7 @@ BAD = {
     "guide of data": (lambda: bz.MeanField(guide=lambda x, y: None), TypeError, r"guide .* which takes \(x, y\)"),
     "sites as one text": (lambda: bz.Laplace(sites="2.*"), TypeError, r"Laplace: sites .* write \('2\.\*',\)"),
     "dropout sites as one text": (lambda: bz.MCDropout(sites="2.weight"), TypeError, "MCDropout: sites must be a tuple"),
-    "compile as text": (lambda: bz.NUTS(compile="yes"), TypeError, "NUTS: compile must be True or False"),
+    "compile as text": (lambda: bz.NUTS(compile="yes"), TypeError, "NUTS: compile must be True, False or None"),
     "scale_adapted": (lambda: bz.SGHMC(scale_adapted=1), TypeError, "SGHMC: scale_adapted must be True or False"),
     "hidden as a number": (lambda: bz.nets.MLP(3, 1, hidden=4), TypeError, r"MLP: hidden must be the sizes .* got 4"),
     "hidden of fractions": (

@@ -1,0 +1,67 @@
+"""``compile=None``: the full-batch backends compile where that pays."""
+
+import warnings
+
+import pytest
+import torch
+from targets import orthogonal_design, regression
+
+import bnn_zoo as bz
+from bnn_zoo.density import compiled
+
+G = torch.Generator().manual_seed(0)
+NETWORK = bz.BNN(bz.nets.MLP(8, 1, hidden=(50,)), bz.priors.Normal(bz.priors.fan_in), bz.likelihoods.Gaussian())
+ROWS = torch.randn(90, 8, generator=G), torch.randn(90, generator=G)
+LONG = {"warmup": 1_000, "draws": 1_000}
+
+
+@pytest.mark.parametrize(
+    "backend, pays",
+    [
+        (bz.NUTS(**LONG), True),
+        (bz.NUTS(warmup=10, draws=10), False),
+        (bz.NUTS(warmup=10, draws=10, thinning=200), True),
+        (bz.RandomWalk(**LONG), False),
+        (bz.MCLMC(), False),
+        (bz.MCLMC(draws=5_000), True),
+        (bz.HMC(**LONG, row_chunk=10), False),
+    ],
+    ids=str,
+)
+def test_by_the_length_of_the_run(backend, pays):
+    assert backend._pays(bz.LogJoint(NETWORK, ROWS), 2) is pays
+
+
+def test_where_there_is_nothing_to_join():
+    """A linear model has few operations, convolutions have a library of their own."""
+    assert not bz.NUTS(**LONG)._pays(bz.LogJoint(regression, orthogonal_design(16)), 2)
+    images = torch.randn(2, 1, 28, 28, generator=G), torch.tensor([0, 1])
+    log_joint = bz.LogJoint(bz.BNN(bz.nets.LeNet5(), bz.priors.Normal(0.1), bz.likelihoods.Categorical()), images)
+    assert log_joint.operations(1) == 0 and not bz.HMC(**LONG)._pays(log_joint, 1)
+
+
+@pytest.mark.parametrize("asked", [None, False])
+def test_in_a_run(asked, monkeypatch):
+    """Compiled without a word where it pays; ``compile=False`` holds."""
+    made = []
+    monkeypatch.setattr(compiled.torch, "compile", lambda f, **_: made.append(f) or f)
+    monkeypatch.setattr("bnn_zoo.backends._chains.WAIT", 0.01)
+    backend = bz.HMC(chains=2, warmup=20, draws=20, processes=1, compile=asked)
+    draws = backend.run(regression, orthogonal_design(16), progress=False)
+    assert draws.attrs["compiled"] is bool(made) is (asked is None)
+
+
+def test_nobody_asked_for_a_compiler(monkeypatch):
+    def no_compiler(f, **_):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(compiled.torch, "compile", no_compiler)
+    monkeypatch.setattr("bnn_zoo.backends._chains.WAIT", 0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bz.HMC(chains=2, warmup=2, draws=3, processes=1).run(regression, orthogonal_design(16), progress=False)
+
+
+def test_other_words_are_refused():
+    with pytest.raises(TypeError, match="compile must be True, False or None, got 'auto'"):
+        bz.NUTS(compile="auto")
