@@ -1,12 +1,24 @@
 """The names of torch that are not public do what ``_torch`` needs of them."""
 
+import inspect
+
+import pytest
 import torch
 from forks import in_a_fork
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.distributions import constraints
 from torch.func import functionalize
+from torch.fx.experimental import proxy_tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnn_zoo import _torch
+
+
+@pytest.fixture(autouse=True)
+def awake():
+    """As the library does before it traces anything: else autograd would see devices that are not there."""
+    assert _torch.autograd_works()
 
 
 def test_classes_of_constraints():
@@ -56,6 +68,30 @@ def test_autograd_works_here_and_in_forks():
     """Asked once before anything is traced: a fork can differentiate what it likes."""
     assert _torch.autograd_works()
     assert in_a_fork(_torch.autograd_works)
+
+
+def test_one_mode_for_a_trace():
+    """A mode is made once, not for each operation; the graph is that of torch's own function."""
+
+    def f(x):
+        for _ in range(20):
+            x = x.sin() + 1
+        return (x,)
+
+    made, usual = [], FakeTensorMode.__init__
+    x = torch.randn(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeTensorMode, "__init__", lambda self, **words: made.append(1) or usual(self, **words))
+        graph = _torch.make_fx(f)(x)
+    asks = "detect_fake_mode" in inspect.getsource(proxy_tensor.extract_val)  # torch 2.6 does not
+    assert len(made) < (10 if asks else 100) and str(graph.graph) == str(make_fx(f)(x).graph)
+    assert [n.meta["val"].shape for n in graph.graph.nodes if n.op == "call_function"] == [(3,)] * 40
+
+
+def test_tracing_fake_tensors():
+    with FakeTensorMode():
+        x = torch.randn(3)
+        assert len(_torch.make_fx(lambda x: (x.sin(),))(x).graph.nodes) == 3
 
 
 def test_options_of_the_compiler(monkeypatch):
