@@ -47,6 +47,9 @@ STATS = {
 }
 
 
+LONG = {"SGNHT", "SGHMC, scale-adapted"}
+
+
 def within_errors(draws, mean, sd, errors=4.0):
     """Sample means and sds within ``errors`` Monte Carlo standard errors of the truth."""
     x = draws.double()
@@ -60,8 +63,10 @@ def run(backend, model, data, seed=0):
     return backend.run(model, data, seed=seed, progress=False)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)], ids=["float32", "float64"]
+)
+@pytest.mark.parametrize("name", [n if n not in LONG else pytest.param(n, marks=pytest.mark.slow) for n in ALL])
 def test_orthogonal_design(name, dtype):
     x, y = orthogonal_design(dtype=dtype)
     mean, covariance = regression_posterior(x.double(), y.double())
@@ -73,12 +78,12 @@ def test_orthogonal_design(name, dtype):
 @pytest.mark.parametrize(
     "name, mass",
     [
-        ("NUTS", bz.DiagonalMass()),
+        pytest.param("NUTS", bz.DiagonalMass(), marks=pytest.mark.slow),
         ("NUTS", bz.DenseMass()),
-        ("HMC", bz.DiagonalMass(pooled=False)),
-        ("HMC", bz.DenseMass(pooled=False)),
+        pytest.param("HMC", bz.DiagonalMass(pooled=False), marks=pytest.mark.slow),
+        pytest.param("HMC", bz.DenseMass(pooled=False), marks=pytest.mark.slow),
         ("NUTS", bz.LowRankFisherMass(rank=2, cutoff=1.2)),
-        ("HMC", bz.LowRankFisherMass(pooled=False, rank=2, cutoff=1.2)),
+        pytest.param("HMC", bz.LowRankFisherMass(pooled=False, rank=2, cutoff=1.2), marks=pytest.mark.slow),
     ],
 )
 def test_correlated_design(name, mass):
@@ -291,6 +296,7 @@ def test_schedules():
     assert (draws.stats["step_size"].diff(dim=1) < 0).all()
 
 
+@pytest.mark.slow  # a low-rank one is in test_variational
 def test_another_guide_can_be_plugged_in():
     """A full-rank guide finds the correlated posterior that mean field cannot."""
     from pyro.infer.autoguide import AutoMultivariateNormal

@@ -60,7 +60,11 @@ MODELS = {
 
 @pytest.mark.parametrize(
     "name, row_chunk, chains",
-    [(name, 40, 3) for name in MODELS] + [("unknown noise scale", n, 1) for n in (1, N - 1, 500)],
+    [
+        pytest.param(name, 40, 3, marks=[] if name in ("horseshoe", "two outcomes, mask, factor") else pytest.mark.slow)
+        for name in MODELS
+    ]
+    + [("unknown noise scale", n, 1) for n in (1, N - 1, 500)],
 )
 def test_same_as_all_rows_at_once(name, row_chunk, chains):
     """Ragged last chunks, one row at a time, one chunk of all; one chain and several."""
@@ -238,6 +242,7 @@ print(json.dumps([*peaks, peak()]))
 """
 
 
+@pytest.mark.slow
 def test_memory_is_set_by_the_chunk():
     """Peak resident memory, MiB: four times the rows in chunks of 1,000 add nothing; at once they add 300 numbers a row."""
     if not STATUS.exists():

@@ -17,8 +17,20 @@ def net(dimensions, groups=1):
     return nn.Sequential(*layers, nn.Linear(4 * 2**dimensions, 1))
 
 
-@pytest.mark.parametrize("rows_per_chain", [False, True])
-@pytest.mark.parametrize(("dimensions", "groups"), [(1, 1), (2, 1), (2, 2)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "groups", "rows_per_chain"),
+    [
+        (1, 1, True),
+        (2, 2, False),
+        pytest.param(1, 1, False, marks=SLOW),
+        pytest.param(2, 1, False, marks=SLOW),
+        pytest.param(2, 1, True, marks=SLOW),
+        pytest.param(2, 2, True, marks=SLOW),
+    ],
+)
 def test_chains_together_are_chains_apart(dimensions, groups, rows_per_chain):
     g = torch.Generator().manual_seed(0)
     lead = (CHAINS, ROWS) if rows_per_chain else (1, ROWS)

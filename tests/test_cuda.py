@@ -43,7 +43,9 @@ pytestmark = pytest.mark.xfail(
     raises=(DataDependentOutputException, DynamicOutputShapeException),
     reason="asks a fake tensor for numbers",
 )
-BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+BOTH = pytest.mark.parametrize(
+    "dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.float64], ids=["float32", "float64"]
+)  # float32 could not be told from the default
 CHAINS, DIM = 2, 5
 
 
@@ -411,8 +413,8 @@ def test_tuning(fake, dtype):
 
 @pytest.mark.parametrize(
     "start",
-    [starts.from_prior, starts.from_support, starts.Adam(steps=2)],
-    ids=["from_prior", "from_support", "Adam"],
+    [pytest.param(starts.from_support, marks=pytest.mark.slow), pytest.param(starts.Adam(steps=2), marks=pytest.mark.slow)],
+    ids=["from_support", "Adam"],
 )
 def test_every_start(fake, start, monkeypatch):
     model = bz.BNN(network(), priors.Normal(dist.HalfCauchy(1.0)), likelihoods.Gaussian())

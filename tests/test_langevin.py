@@ -107,8 +107,8 @@ def test_sgnht_cools_the_noise_of_the_minibatches():
     assert float(state.friction.mean()) > 0.3  # of which 0.1 answers to the noise that was added on purpose
 
 
+@pytest.mark.parametrize("temperature", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kernel", [kernels.SGLD(), kernels.SGHMC(0.1), kernels.SGNHT(0.1)])
-@pytest.mark.parametrize("temperature", [1.0, 0.1])
 def test_temperatures_are_those_asked_for(kernel, temperature):
     _, info = advance(kernel, gaussian(1.0), 1500, 0.01, temperature, dim=10)
     assert abs(float(info.configurational_temperature().mean()) / temperature - 1) < 0.05
@@ -167,7 +167,7 @@ def test_minibatch_gradients_average_to_the_full_one():
     assert (no_prior - gradient[0]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["SGHMC", "SGNHT", "PSGLD"])
+@pytest.mark.parametrize("name", ["SGHMC", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SGNHT", "PSGLD"))])
 def test_minibatches_reach_the_posterior(name):
     x, y = orthogonal_design(rows=256, columns=2)
     mean, covariance = regression_posterior(x, y)
@@ -246,7 +246,9 @@ def network():
 
 
 @pytest.mark.filterwarnings("ignore:.*configurational temperature")  # directions that only the prior holds move slowly
-@pytest.mark.parametrize("backend", ["SGLD", "SGHMC", "SGNHT", "PSGLD"])
+@pytest.mark.parametrize(
+    "backend", ["SGHMC", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SGLD", "SGNHT", "PSGLD"))]
+)
 def test_agrees_with_nuts_on_a_small_network(backend, network):
     """Function values at five inputs: means within a third of a posterior sd, sds within a third."""
     model, data, test, nuts = network

@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 README = Path(__file__).parents[1] / "README.md"
 
 
+@pytest.mark.slow  # CI runs it by name
 def test_example_runs(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     space: dict = {}

@@ -257,7 +257,7 @@ def test_orthogonal_design(name, dtype):
     has_law(draws, mean, covariance.diagonal().sqrt(), BIAS.get(name, 0.0))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [n if n == "AdjustedMCLMC" else pytest.param(n, marks=pytest.mark.slow) for n in SAMPLERS])
 def test_correlated_design(name):
     x, y = correlated_design(columns=3)
     mean, covariance = regression_posterior(x, y)

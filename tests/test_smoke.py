@@ -142,6 +142,7 @@ def test_deterministics_and_any_model(tmp_path):
     assert bz.load(posterior.save(tmp_path / "schools.nc"))
 
 
+@pytest.mark.slow  # Pyro takes the minute
 def test_agrees_with_pyro_nuts_in_function_space():
     """Same model, same data, Pyro's own NUTS: predictions agree within Monte Carlo error."""
     generator = torch.Generator().manual_seed(2)
@@ -173,7 +174,8 @@ class TestCommandLine:
 
     @pytest.fixture
     def small(self, monkeypatch):
-        monkeypatch.setattr(comparison, "BACKENDS", {name: lambda *_, b=b: b for name, b in BACKENDS.items()})
+        backends = BACKENDS | {"HMC": bz.HMC(chains=2, warmup=50, draws=60, max_leapfrogs=16)}
+        monkeypatch.setattr(comparison, "BACKENDS", {name: lambda *_, b=b: b for name, b in backends.items()})
 
     def test_regression_from_csv(self, small, tmp_path):
         rng = np.random.default_rng(0)
@@ -191,7 +193,7 @@ class TestCommandLine:
         assert made >= {"HMC-trace.png", "HMC-rank.png", "compare.png"}
         assert export.group(bz.load(out / "HMC.nc"), "posterior")["0.weight_in"].values.tolist()[:2] == ["a", "b"]
 
-    @pytest.mark.parametrize("data", ["breast_cancer", "wine"])
+    @pytest.mark.parametrize("data", [pytest.param("breast_cancer", marks=pytest.mark.slow), "wine"])
     def test_classification(self, small, tmp_path, data):
         result = self.invoke("--data", data, "--out", tmp_path / "out", "--backends", "SGLD")
         assert result.exit_code == 0, result.output

@@ -231,7 +231,7 @@ def without_bias(x, y):
     return torch.cat([x, -x]), torch.cat([y, -y])
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("rate", [0.2, *(pytest.param(r, marks=pytest.mark.slow) for r in (0.0, 0.5))])
 def test_mc_dropout_on_a_linear_model_is_ridge(rate):
     """E‖y − x(m∘z)/(1−r)‖² adds r/(1−r) ‖x_j‖² m_j² to the squared error, and the prior m_j²/(1−r): both shrink m."""
     x, y = without_bias(*orthogonal_design(64))
@@ -279,7 +279,7 @@ def test_variational_dropout_finds_the_inputs_that_matter():
     assert abs(float(w[:, 0].mean()) - 1) < 0.1 and abs(float(w[:, 1].mean()) + 0.7) < 0.1
 
 
-@pytest.mark.parametrize("handler", [LocalReparameterization, Flipout])
+@pytest.mark.parametrize("handler", [LocalReparameterization, pytest.param(Flipout, marks=pytest.mark.slow)])
 def test_handlers_leave_the_optimum_where_it_is(handler):
     """Mean field of a linear network with normal noise: the optimum is the product of normals of the exact posterior."""
     x, y = without_bias(*orthogonal_design(64))

@@ -95,6 +95,7 @@ class FullBatch:
         count = how_many(self.processes, self.chains, log_joint.device)
         sizes = [self.chains // count + (i < self.chains % count) for i in range(count)]
 
+        sites = room(self, log_joint, self.draws, warmup=self.warmup, shared=count > 1)
         clock = Clock(log_joint.device)
         if self.compile is None and self._pays(log_joint, sizes[0]):
             log_joint.compile_quietly()
@@ -104,7 +105,6 @@ class FullBatch:
                     self._prepare(log_joint, chains)
         compile_time = clock.lap()
 
-        sites = room(self, log_joint, self.draws, warmup=self.warmup, shared=count > 1)
         ends = list(accumulate(sizes))
         groups = [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 

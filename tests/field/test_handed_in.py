@@ -296,7 +296,11 @@ def test_data_sets_that_are_taken(name):
     assert draws.sites["0.weight"].dtype == torch.float32 and torch.isfinite(draws.sites["0.weight"]).all()
 
 
-@pytest.mark.parametrize("label", [int, np.int64, bool, torch.tensor], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "label",
+    [int, torch.tensor, *(pytest.param(t, marks=pytest.mark.slow) for t in (np.int64, bool))],
+    ids=lambda f: f.__name__,
+)
 def test_labels_of_all_kinds(label):
     given = Items([(X[i], label(int(LABELS[i]))) for i in range(N)])
     for model in (BINARY, CLASSES):

@@ -101,7 +101,7 @@ def test_an_error_in_a_child_is_raised_at_once(monkeypatch):
 # ---------------------------------------------------------------------------------------------------- a killed parent
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("phase", ["warm-up", "busy in one call"])
 def test_children_end_with_their_parent(number, phase):
     """A child that is busy in one long call hears of nothing but the kernel."""

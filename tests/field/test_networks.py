@@ -252,7 +252,7 @@ def slower_is_allowed(request):
 
 
 DOUBLE = {"LSTM", "transpose and reshape", "tied weights", "channels last", "writes in place"}
-LONG = {"LSTM of two layers, both ways", "orthogonal"}
+LONG = {"LSTM of two layers, both ways", "orthogonal", "RNN", "pooling and upsampling", "weight norm", "permute and view"}
 KINDS = [(n, dtype) for n in NETS for dtype in (torch.float32, torch.float64)]
 
 
@@ -280,7 +280,15 @@ def test_log_joint_is_that_of_the_network(name, dtype, slower_is_allowed):
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "transformer", "channels last", "tied weights", "writes in place"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LSTM",
+        "transformer",
+        "writes in place",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("GRU", "channels last", "tied weights")),
+    ],
+)
 def test_variational_and_prediction(name, slower_is_allowed):
     """The ELBO's draws, and predictions at them, are the network's own."""
     net, x, y = made(name, torch.float32)

@@ -122,7 +122,11 @@ def test_every_backend_is_here():
     assert names == backends
 
 
-@pytest.mark.parametrize("family", [bz.guides.MeanFieldNormal, AutoNormal], ids=["MeanFieldNormal", "AutoNormal"])
+@pytest.mark.parametrize(
+    "family",
+    [bz.guides.MeanFieldNormal, pytest.param(AutoNormal, marks=pytest.mark.slow)],
+    ids=["MeanFieldNormal", "AutoNormal"],
+)
 def test_a_positive_site_under_a_scale(family):
     """A rate with a gamma prior and Poisson counts: E[log joint] and the entropy of the log-normal q by hand."""
     counts = torch.tensor([3.0, 5.0, 4.0, 6.0])
