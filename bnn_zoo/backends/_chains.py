@@ -182,9 +182,12 @@ class FullBatch:
         return gradients * log_joint.operations(chains) * OPERATION > WAIT
 
     def _prepare(self, log_joint: LogJoint, chains: int) -> None:
-        """Before forking, trace what processes then share; with ``compile`` also make one transition, thrown away."""
+        """Before forking, trace what processes then share; with ``compile=True`` also make one transition, thrown away.
+
+        Where nobody asked for it, each process compiles when it comes to it, and the second finds the first's in the cache.
+        """
         log_joint.build(chains)
-        if not log_joint.compile:
+        if not self.compile:
             return
         generator = torch.Generator(log_joint.device).manual_seed(0)
         replace(self, init=BestOf(steps=0)).walk(log_joint, chains, generator).move()

@@ -119,8 +119,6 @@ class LogJoint:
         """As with ``compile=True``, but nobody asked for it: where no compiler works, nothing is said."""
         self.compile, self.asked = True, False
         self._graphs.clear()
-        if self.device.type == "cpu":
-            prepare()
 
     def operations(self, chains: int) -> int:
         """Operations of the traced graph for so many chains that compiling could join: none of a network that convolves,
