@@ -59,7 +59,8 @@ def test_nobody_asked_for_a_compiler(monkeypatch):
     monkeypatch.setattr("bnn_zoo.backends._chains.WAIT", 0.01)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        bz.HMC(chains=2, warmup=2, draws=3, processes=1).run(regression, orthogonal_design(16), progress=False)
+        draws = bz.HMC(chains=2, warmup=2, draws=3, processes=1).run(regression, orthogonal_design(16), progress=False)
+    assert draws.attrs["compiled"] is False
 
 
 def test_other_words_are_refused():

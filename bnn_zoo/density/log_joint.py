@@ -120,6 +120,12 @@ class LogJoint:
         self.compile, self.asked = True, False
         self._graphs.clear()
 
+    @property
+    def compiled(self) -> bool:
+        """Whether calls go through compiled code: asked for, worth the wait so far, and agreeing with the graph."""
+        inlined = [made[0] for step in self._inlined.values() for made in step.graphs.values() if made]
+        return any(isinstance(g, Compiled) and g.call is not g.graph for g in (*self._graphs.values(), *inlined))
+
     def operations(self, chains: int) -> int:
         """Operations of the traced graph for so many chains that compiling could join: none of a network that convolves,
         and none where chains, or the model itself, are run one by one."""
