@@ -7,6 +7,7 @@ import torch
 from targets import orthogonal_design, regression
 
 import bnn_zoo as bz
+from bnn_zoo.backends._compiling import operations
 from bnn_zoo.density import compiled
 
 G = torch.Generator().manual_seed(0)
@@ -37,7 +38,7 @@ def test_where_there_is_nothing_to_join():
     assert not bz.NUTS(**LONG)._pays(bz.LogJoint(regression, orthogonal_design(16)), 2)
     images = torch.randn(2, 1, 28, 28, generator=G), torch.tensor([0, 1])
     log_joint = bz.LogJoint(bz.BNN(bz.nets.LeNet5(), bz.priors.Normal(0.1), bz.likelihoods.Categorical()), images)
-    assert log_joint.operations(1) == 0 and not bz.HMC(**LONG)._pays(log_joint, 1)
+    assert operations(log_joint, 1) == 0 and not bz.HMC(**LONG)._pays(log_joint, 1)
 
 
 @pytest.mark.parametrize("asked", [None, False])
@@ -45,7 +46,7 @@ def test_in_a_run(asked, monkeypatch):
     """Compiled without a word where it pays; ``compile=False`` holds."""
     made = []
     monkeypatch.setattr(compiled.torch, "compile", lambda f, **_: made.append(f) or f)
-    monkeypatch.setattr("bnn_zoo.backends._chains.WAIT", 0.01)
+    monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT", 0.01)
     backend = bz.HMC(chains=2, warmup=20, draws=20, processes=1, compile=asked)
     draws = backend.run(regression, orthogonal_design(16), progress=False)
     assert draws.attrs["compiled"] is bool(made) is (asked is None)
@@ -56,7 +57,7 @@ def test_nobody_asked_for_a_compiler(monkeypatch):
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(compiled.torch, "compile", no_compiler)
-    monkeypatch.setattr("bnn_zoo.backends._chains.WAIT", 0.01)
+    monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT", 0.01)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draws = bz.HMC(chains=2, warmup=2, draws=3, processes=1).run(regression, orthogonal_design(16), progress=False)

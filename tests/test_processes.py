@@ -270,7 +270,7 @@ def interrupt_here(monkeypatch, after, ready):
 
 def test_ctrl_c_returns_the_draws_of_all(monkeypatch):
     """The others would go on for a million draws: the signal reaches them."""
-    backend = bz.NUTS(chains=4, warmup=20, draws=1_000_000, processes=2)
+    backend = bz.NUTS(chains=4, warmup=20, draws=1_000_000, processes=2, compile=False)
     interrupt_here(monkeypatch, after=5, ready=12)
     with pytest.warns(UserWarning, match="interrupted: 5 of 1000000 draws"):
         draws = run(backend)

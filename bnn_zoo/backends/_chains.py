@@ -16,6 +16,7 @@ from .._random import Use, generator
 from .._scope import alone
 from ..density import BestOf, LogJoint
 from ..types import Draws, Model
+from ._compiling import pays
 from ._draws import Store, room, some
 from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
 from ._processes import Ended, Watch, how_many, one_thread, spread
@@ -24,11 +25,6 @@ from ._settings import at_least, flags, start_of, start_rule
 from ._steady import steady
 
 Start = Callable[[LogJoint, int, torch.Generator], Tensor]
-OPERATION = 5e-6
-"""Seconds from one small operation of a traced graph to the next: 5.5 to 6 µs on an idle core."""
-WAIT, LARGE = 30.0, 100_000_000
-"""Seconds that operations take in all from which a run is compiled (compiling takes 5 to 25), and products of weights and
-rows beyond which arithmetic takes the time, not the operations between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,13 +169,9 @@ class FullBatch:
         return made
 
     def _pays(self, log_joint: LogJoint, chains: int) -> bool:
-        """Whether compiling saves a run of this length more time than it takes. A function of model, data and settings
-        alone, as draws depend on it in their last bits, and so altogether."""
-        work = log_joint.dim * max((row.seen for row in log_joint.rows), default=1) * chains
-        if log_joint.device.type != "cpu" or self.row_chunk or work > LARGE:
-            return False
+        """Whether ``compile=None`` means to compile."""
         gradients = (self.warmup + self.draws * self.thinning) * self.gradients
-        return gradients * log_joint.operations(chains) * OPERATION > WAIT
+        return not self.row_chunk and pays(log_joint, chains, gradients)
 
     def _prepare(self, log_joint: LogJoint, chains: int) -> None:
         """Before forking, trace what processes then share; with ``compile=True`` also make one transition, thrown away.

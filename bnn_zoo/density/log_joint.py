@@ -126,16 +126,6 @@ class LogJoint:
         inlined = [made[0] for step in self._inlined.values() for made in step.graphs.values() if made]
         return any(isinstance(g, Compiled) and g.call is not g.graph for g in (*self._graphs.values(), *inlined))
 
-    def operations(self, chains: int) -> int:
-        """Operations of the traced graph for so many chains that compiling could join: none of a network that convolves,
-        and none where chains, or the model itself, are run one by one."""
-        self.build(chains)
-        graph = self._traced.get(chains)
-        if not isinstance(graph, torch.fx.GraphModule):
-            return 0
-        calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
-        return 0 if any("convolution" in str(target) for target in calls) else len(calls)
-
     def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
         """``f(log_joint, *tensors) -> tensors`` as ``(*tensors) -> tensors``: with ``compile``, one graph of both.
 

@@ -20,7 +20,7 @@ from bnn_zoo.backends._processes import spread
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="processes are looked at in /proc")
 
 DATA = orthogonal_design(16)
-LONG = bz.NUTS(chains=4, warmup=5, draws=1_000_000, processes=2)
+LONG = bz.NUTS(chains=4, warmup=5, draws=1_000_000, processes=2, compile=False)
 
 
 def run(backend, data=DATA, seed=0):
@@ -78,7 +78,7 @@ def test_draws_of_the_others_are_those_of_an_unharmed_run(monkeypatch):
 
 def test_killed_before_there_are_draws(monkeypatch):
     kill_a_child(monkeypatch, "warm", 0)
-    backend = bz.NUTS(chains=4, warmup=1_000_000, draws=5, processes=2)
+    backend = bz.NUTS(chains=4, warmup=1_000_000, draws=5, processes=2, compile=False)
     with pytest.raises(RuntimeError, match=r"process with chains 2, 3 ended with exit code -9 .*use fewer processes"):
         run(backend)
     assert not children()
@@ -109,7 +109,7 @@ def test_children_end_with_their_parent(number, phase):
     def forked():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if phase == "warm-up":
-            run(bz.NUTS(chains=2, warmup=1_000_000, draws=1, processes=2))
+            run(bz.NUTS(chains=2, warmup=1_000_000, draws=1, processes=2, compile=False))
         else:
             spread(lambda group, watch: time.sleep(100), 2, lambda part: False)
 
@@ -153,8 +153,8 @@ def state():
 
 
 BACKENDS = {
-    "NUTS": bz.NUTS(chains=2, warmup=30, draws=10**6, processes=2),
-    "one process": bz.HMC(chains=2, warmup=30, draws=10**6, processes=1),
+    "NUTS": bz.NUTS(chains=2, warmup=30, draws=10**6, processes=2, compile=False),
+    "one process": bz.HMC(chains=2, warmup=30, draws=10**6, processes=1, compile=False),
     "SGLD": bz.SGLD(chains=2, steps=10**6, warmup=20, thinning=1000, step_size=1e-5),
     "MeanField": bz.MeanField(chains=2, steps=10**6),
     "SWAG": bz.SWAG(chains=2, steps=10**6, warmup=20, thinning=10, step_size=1e-5),
@@ -204,7 +204,7 @@ def test_ctrl_c_while_torch_traces_does_no_harm():
                 timer.start()
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    run(bz.HMC(chains=2, warmup=3, draws=10**6, processes=1))
+                    run(bz.HMC(chains=2, warmup=3, draws=10**6, processes=1, compile=False))
             except KeyboardInterrupt:
                 pass
             timer.join()

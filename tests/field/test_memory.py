@@ -118,7 +118,7 @@ def test_interrupted_draws_take_no_more_room_than_they_need(processes, monkeypat
 
     monkeypatch.setattr(_chains.Walk, "sample", interrupted)
     with pytest.warns(UserWarning, match="7 of 100000 draws"):
-        draws = run(bz.NUTS(chains=2, warmup=4, draws=100_000, processes=processes))
+        draws = run(bz.NUTS(chains=2, warmup=4, draws=100_000, processes=processes, compile=False))
     w = draws.sites["w"]
     assert w.shape == (2, 7, 4) and w.untyped_storage().nbytes() == w.numel() * w.element_size()
 

@@ -1,0 +1,37 @@
+"""Whether ``compile=None`` compiles: an estimate that measures nothing, as draws depend on it."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from ..density import LogJoint
+
+OPERATION = 5e-6
+"""Seconds from one small operation of a traced graph to the next: 5.5 to 6 µs on an idle core."""
+WAIT, LARGE = 30.0, 100_000_000
+"""Seconds that operations take in all from which a run is compiled (compiling takes 5 to 25), and products of weights and
+rows beyond which arithmetic takes the time, not the operations between."""
+
+
+def pays(log_joint: LogJoint, chains: int, gradients: int) -> bool:
+    """Whether compiling saves a run of so many gradients of so many chains together more time than it takes.
+
+    A function of model, data and settings alone: compiled sums differ in their last bits, and chains that differ in a last
+    bit are soon different chains.
+    """
+    work = log_joint.dim * max((row.seen for row in log_joint.rows), default=1) * chains
+    if log_joint.device.type != "cpu" or work > LARGE:
+        return False
+    return gradients * operations(log_joint, chains) * OPERATION > WAIT
+
+
+def operations(log_joint: LogJoint, chains: int) -> int:
+    """Operations of the traced graph for so many chains that compiling could join: none of a network that convolves, and
+    none where chains, or the model itself, are run one by one."""
+    log_joint.build(chains)
+    graph = log_joint.graph(torch.zeros(chains, log_joint.dim, dtype=log_joint.dtype, device=log_joint.device))
+    if not isinstance(graph, fx.GraphModule):
+        return 0
+    calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+    return 0 if any("convolution" in str(target) for target in calls) else len(calls)
