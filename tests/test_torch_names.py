@@ -85,7 +85,7 @@ def test_one_mode_for_a_trace():
         graph = _torch.make_fx(f)(x)
     asks = "detect_fake_mode" in inspect.getsource(proxy_tensor.extract_val)  # torch 2.6 does not
     assert len(made) < (10 if asks else 100) and str(graph.graph) == str(make_fx(f)(x).graph)
-    assert [n.meta["val"].shape for n in graph.graph.nodes if n.op == "call_function"] == [(3,)] * 40
+    assert len({id(n.meta["val"]) for n in graph.graph.nodes if n.op == "call_function"}) == (1 if asks else 40)
 
 
 def test_tracing_fake_tensors():

@@ -55,7 +55,7 @@ class HMC:
     """
 
     trajectory_length: float = 2.0
-    max_leapfrogs: int = 256
+    max_leapfrogs: int = 1000
     jitter: float = 0.5
 
     init = staticmethod(init)

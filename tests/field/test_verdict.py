@@ -271,6 +271,26 @@ def test_energies_that_hardly_change_are_said():
     assert bz.RandomWalk().doubts(stats, none) == []
 
 
+def test_trajectories_that_are_cut_are_said():
+    """0.002 wants 1,000 leapfrogs for a length of 2; a cap of 100 leaves a tenth of it, one of 600 more than half."""
+    stats = {"lp": torch.zeros(4, 500), "energy": normal(4, 500), "step_size": torch.full((4, 500), 0.002)}
+    none = torch.zeros(4, dtype=torch.long)
+    (text,) = bz.HMC(max_leapfrogs=100).doubts(stats, none)
+    assert "cut to max_leapfrogs = 100 steps where trajectory_length = 2 asks for 1000" in text
+    assert bz.HMC(max_leapfrogs=600).doubts(stats, none) == []
+    assert bz.HMC(max_leapfrogs=100, trajectory_length=0.3).doubts(stats, none) == []
+
+
+def test_a_fit_whose_trajectories_are_cut_warns():
+    """A normal of 300 dimensions needs more than two steps for a length of 2."""
+
+    def normal_of_300():
+        pyro.sample("z", dist.Normal(torch.zeros(300), 1.0).to_event(1))
+
+    with pytest.warns(UserWarning, match="cut to max_leapfrogs = 1 steps"):
+        bz.fit(normal_of_300, (), bz.HMC(chains=2, warmup=100, draws=100, max_leapfrogs=1), progress=False)
+
+
 def test_steps_taken_back_are_said_of_the_worst_chain():
     stats = {"lp": torch.zeros(4, 500)}
     assert bz.MCLMC().doubts(stats, torch.tensor([0, 9, 0, 2])) == []
