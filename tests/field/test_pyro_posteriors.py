@@ -56,7 +56,7 @@ def moments(x, batches):
     mean, error = batch_means(x, batches)
     variance, spread = batch_means((x - mean) ** 2, batches)
     sd = variance**0.5
-    return (mean, error), (sd, spread / (2 * sd))
+    return (mean, error), (sd, spread / (2 * np.where(sd > 0, sd, 1.0)))  # entries that are constant have no spread
 
 
 def flat(x):
