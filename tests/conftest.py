@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnn_zoo._torch import autograd_works
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -30,6 +32,12 @@ def real_data() -> Path:
     if root is None:
         pytest.skip("real data not found: set BNN_ZOO_DATA to a folder with uci/, posteriordb/ and MNIST/")
     return root
+
+
+@pytest.fixture(autouse=True, scope="session")
+def autograd_of_the_cpu():
+    """Tests on fake CUDA tensors would otherwise start autograd's threads for them, and no fork could use it after."""
+    assert autograd_works()
 
 
 @pytest.fixture(autouse=True)

@@ -110,7 +110,7 @@ def test_sgnht_cools_the_noise_of_the_minibatches():
 @pytest.mark.parametrize("temperature", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kernel", [kernels.SGLD(), kernels.SGHMC(0.1), kernels.SGNHT(0.1)])
 def test_temperatures_are_those_asked_for(kernel, temperature):
-    _, info = advance(kernel, gaussian(1.0), 1500, 0.01, temperature, dim=10)
+    _, info = advance(kernel, gaussian(1.0), 400, 0.04, temperature, dim=10)
     assert abs(float(info.configurational_temperature().mean()) / temperature - 1) < 0.05
     if info.kinetic_temperature is not None:
         assert abs(float(info.kinetic_temperature.mean()) / temperature - 1) < 0.05
@@ -171,7 +171,7 @@ def test_minibatch_gradients_average_to_the_full_one():
 def test_minibatches_reach_the_posterior(name):
     x, y = orthogonal_design(rows=256, columns=2)
     mean, covariance = regression_posterior(x, y)
-    settings = {"chains": 8, "steps": 12_000, "warmup": 4000, "thinning": 20, "batch_size": 64}
+    settings = {"chains": 24, "steps": 5_000, "warmup": 2000, "thinning": 20, "batch_size": 64}
     backend = {
         "SGHMC": bz.SGHMC(**settings, step_size=2e-6, friction=0.2),
         "SGNHT": bz.SGNHT(**settings, step_size=2e-6, friction=0.2, coupling=0.05),
@@ -184,7 +184,7 @@ def test_minibatches_reach_the_posterior(name):
 
 def test_heat_from_minibatches_is_warned_about():
     x, y = orthogonal_design(rows=256, columns=2)
-    hot = bz.SGLD(chains=8, steps=6000, thinning=5, step_size=4e-4, batch_size=8)
+    hot = bz.SGLD(chains=24, steps=2000, thinning=5, step_size=4e-4, batch_size=8)
     with pytest.warns(UserWarning, match=r"configurational temperature of the draws is .* smaller step_size or larger"):
         bz.fit(regression, (x, y), hot, progress=False)
 
@@ -246,9 +246,8 @@ def network():
 
 
 @pytest.mark.filterwarnings("ignore:.*configurational temperature")  # directions that only the prior holds move slowly
-@pytest.mark.parametrize(
-    "backend", ["SGHMC", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SGLD", "SGNHT", "PSGLD"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["SGHMC", "SGLD", "SGNHT", "PSGLD"])
 def test_agrees_with_nuts_on_a_small_network(backend, network):
     """Function values at five inputs: means within a third of a posterior sd, sds within a third."""
     model, data, test, nuts = network

@@ -266,7 +266,7 @@ def test_variational_dropout_finds_the_inputs_that_matter():
     net = bz.nets.MLP(10, 1, hidden=())
     model = bz.BNN(net, bz.priors.LogUniform(), bz.likelihoods.Gaussian(0.3))
     backend = bz.MeanField(
-        steps=4000,
+        steps=1500,
         draws=500,
         handler=LocalReparameterization,
         init=bz.density.FromNet(net),
@@ -284,7 +284,7 @@ def test_handlers_leave_the_optimum_where_it_is(handler):
     """Mean field of a linear network with normal noise: the optimum is the product of normals of the exact posterior."""
     x, y = without_bias(*orthogonal_design(64))
     precision = x.square().sum(0) / NOISE**2 + 1
-    draws = run(bz.MeanField(steps=3000, draws=2000, handler=handler), linear(bz.priors.Normal(1.0)), (x, y)).sites[
+    draws = run(bz.MeanField(steps=1500, draws=2000, handler=handler), linear(bz.priors.Normal(1.0)), (x, y)).sites[
         "0.weight"
     ]
     w = draws[0, :, 0]
@@ -293,19 +293,56 @@ def test_handlers_leave_the_optimum_where_it_is(handler):
     assert (w.std(0) / sd - 1).abs().max() < 0.12
 
 
-def test_low_rank_family_of_pyro_plugs_in():
+@pytest.mark.parametrize("steps", [20, pytest.param(1500, marks=pytest.mark.slow)])
+def test_low_rank_family_of_pyro_plugs_in(steps):
     from pyro.infer.autoguide import AutoLowRankMultivariateNormal
     from targets import correlated_design
 
     x, y = correlated_design()
     mean, covariance = regression_posterior(x, y)
     guide = partial(AutoLowRankMultivariateNormal, rank=2)
-    backend = bz.MeanField(steps=1500, draws=1000, guide=guide, particles=2, learning_rate=bz.schedules.cosine(0.05))
+    backend = bz.MeanField(steps=steps, draws=1000, guide=guide, particles=2, learning_rate=bz.schedules.cosine(0.05))
     found = run(backend, regression, (x, y))
     assert found.attrs["traced"] is False  # a module: as it is
     draws = found.sites["w"]
+    assert draws.shape == (1, 1000, 4) and found.history["elbo"].shape == (1, steps)
+    if steps == 20:
+        return
     assert ((draws.mean((0, 1)) - mean) / covariance.diagonal().sqrt()).abs().max() < 0.4
     assert (draws.std((0, 1)) > 0.5 * covariance.diagonal().sqrt()).all()
+
+
+def test_restarts_share_a_graph(monkeypatch):
+    from bnn_zoo.density import elbo
+
+    traced, usual = [], elbo.trace
+    monkeypatch.setattr(elbo, "trace", lambda *a: traced.append(1) or usual(*a))
+    x, y = orthogonal_design(16)
+    together = run(bz.MeanField(chains=3, steps=20, draws=5), regression, (x, y))
+    assert len(traced) == 1 and together.attrs["traced"]
+    monkeypatch.setattr(elbo.Elbo, "_taken", lambda *a: None)
+    apart = run(bz.MeanField(chains=3, steps=20, draws=5), regression, (x, y))
+    assert len(traced) == 4 and torch.equal(together.sites["w"], apart.sites["w"])
+
+
+def test_a_start_that_a_guide_holds_is_not_that_of_another_restart():
+    """A family N(start, s²) whose mean is no parameter: each restart's energy is that of its own start."""
+    x, y = orthogonal_design(16)
+    places = torch.stack([torch.full((x.shape[1],), v, dtype=x.dtype) for v in (-3.0, 5.0)])
+
+    def around(model, init_loc_fn):
+        start = init_loc_fn({"type": "sample", "name": "w", "fn": dist.Normal(0.0, 1.0), "is_observed": False})
+
+        def guide(*args, **kwargs):
+            s = pyro.param("s", torch.tensor(0.01, dtype=x.dtype), constraint=dist.constraints.positive)
+            pyro.sample("w", dist.Normal(start, s).to_event(1))
+
+        return guide
+
+    found = run(bz.MeanField(chains=2, steps=3, draws=50, guide=around, init=lambda *_: places), regression, (x, y))
+    assert (found.sites["w"] - places[:, None]).abs().max() < 0.1
+    energy = -bz.LogJoint(regression, (x, y))(places)[0]
+    assert (found.history["energy"][:, 0] / energy - 1).abs().max() < 0.05 and energy[0] / energy[1] < 0.7
 
 
 BAD = {

@@ -113,7 +113,7 @@ class Variational:
                     factory(log_joint.device, log_joint.dtype),
                     pyro.validation_enabled(False),
                 ):
-                    fit = Restart(self, log_joint, batches, log_joint.constrain(starts[chain]))
+                    fit = Restart(self, log_joint, batches, log_joint.constrain(starts[chain]), fits[-1] if fits else None)
                     drive(fit.step, self.steps, label=label, progress=progress, describe=fit.describe)
                     if not fit.elbos:
                         raise KeyboardInterrupt("interrupted before the first step: nothing to return")
@@ -180,13 +180,27 @@ class Variational:
 class Restart:
     """One optimisation from one starting point, and the draws from its result."""
 
-    def __init__(self, settings: Variational, log_joint: LogJoint, batches: Any, start: dict[str, Tensor]) -> None:
+    def __init__(
+        self,
+        settings: Variational,
+        log_joint: LogJoint,
+        batches: Any,
+        start: dict[str, Tensor],
+        before: Restart | None = None,
+    ) -> None:
         self.settings, self.batches = settings, batches
         self.args, self.kwargs = log_joint.args, log_joint.kwargs
         self.names = [site.name for site in log_joint.sites]
         guide = settings.family(log_joint.model, init_to_value(values=start))
         self.elbo = Elbo(
-            log_joint.model, guide, self.args, self.kwargs, settings.particles, settings.handler, settings.compile
+            log_joint.model,
+            guide,
+            self.args,
+            self.kwargs,
+            settings.particles,
+            settings.handler,
+            settings.compile,
+            before.elbo if before else None,
         )
         self.flat = self.elbo.start.requires_grad_()
         self.rate = schedule_of(settings, "learning_rate")

@@ -60,6 +60,7 @@ class Elbo:
     Calling it gives ``(elbo, entropy of q, gradient [parameters])``; the random numbers come from torch's global state.
     ``traced`` tells whether the last rows of a new shape were traced; a guide that cannot be (a module, such as Pyro's
     autoguides; control flow on values), or whose graph gives other values, runs as it is, with the same results and slower.
+    The graphs of ``like``, of the same guide from another start, are taken where they give the values of this one.
     Raises ModelError where the guide leaves out a latent site of the model.
     """
 
@@ -72,6 +73,7 @@ class Elbo:
         particles: int = 1,
         handler: Handler = nullcontext,
         compile: bool = False,
+        like: Elbo | None = None,
     ) -> None:
         self.model, self.guide, self.args, self.kwargs = model, guide, args, dict(kwargs)
         self.particles, self.handler, self.compile = particles, handler, compile
@@ -82,13 +84,14 @@ class Elbo:
         self.shapes = {name: p.shape for name, p in params.items()}
         self.start = torch.cat([p.reshape(-1) for p in params.values()]).clone()
         self.graphs: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
+        self.others = like.graphs if like is not None and like.traced and like.shapes == self.shapes else {}
         self.traced = False
 
     def __call__(self, flat: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
         tensors = rows or tuple(a for a in self.args if isinstance(a, Tensor))
         key = tuple(t.shape for t in tensors)
         if key not in self.graphs:
-            self.graphs[key] = self._trace(flat, tensors)
+            self.graphs[key] = self._taken(self.others.get(key), flat, tensors) or self._trace(flat, tensors)
         return self.graphs[key](flat, *tensors)
 
     def parameters(self, flat: Tensor) -> AbstractContextManager[Any]:
@@ -140,6 +143,15 @@ class Elbo:
             elbo, entropy = self._value(leaf, *tensors)
             (gradient,) = torch.autograd.grad(elbo, leaf)
         return elbo.detach(), entropy, gradient
+
+    def _taken(self, graph: Any, flat: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
+        """The graph of another start, if it gives the values that guide and model have from here."""
+        if graph is None:
+            return None
+        inputs = (flat, *(t.detach() for t in tensors))
+        with torch.no_grad(), same_noise(flat.device):
+            self.traced = same_outputs(graph(*inputs), self._plain, inputs)
+        return graph if self.traced else None
 
     def _trace(self, flat: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
         self.traced = False

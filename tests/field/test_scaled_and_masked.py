@@ -48,7 +48,7 @@ STEPS = {"chains": 8, "steps": 4_000, "warmup": 1_000, "thinning": 3}
 EXACT = {
     "NUTS": bz.NUTS(**SHORT, max_tree_depth=4),
     "HMC": bz.HMC(**SHORT),
-    "MCLMC": bz.MCLMC(chains=4, warmup=1_500, draws=500, thinning=4),
+    "MCLMC": bz.MCLMC(chains=4, warmup=800, draws=400, thinning=3),
     "AdjustedMCLMC": bz.AdjustedMCLMC(**SHORT),
     "ChEES": bz.ChEES(chains=8, warmup=150, draws=120),
     "RandomWalk": bz.RandomWalk(chains=8, warmup=500, draws=250, thinning=8),
@@ -140,7 +140,7 @@ def test_a_positive_site_under_a_scale(family):
     posterior = bz.fit(
         poutine.scale(model, scale=k),
         (counts,),
-        bz.MeanField(steps=2_000, draws=4_000, particles=4, guide=family),
+        bz.MeanField(steps=800, draws=1_500, particles=4, guide=family),
         progress=False,
     )
     # log joint = k ((a − 1) log r − b r): on u = log r, q = N(m, s²) maximises k ((a − 1) m − b exp(m + s²/2)) + log s + m,
@@ -163,7 +163,7 @@ def test_mean_field_with_minibatches_of_a_scaled_model():
     precision = 0.1 * (1.0 + 24 / S**2)
     mean = 0.1 * many.sum(0) / S**2 / precision
     tempered = poutine.scale(model, scale=0.1)
-    for backend in (bz.MeanField(steps=1_500, draws=2_000, batch_size=8), bz.MeanField(steps=800, draws=2_000)):
+    for backend in (bz.MeanField(steps=900, draws=1_000, batch_size=8), bz.MeanField(steps=500, draws=1_000)):
         w = (
             bz.fit(lambda y, size=None: tempered(y, size=size), (many,), backend, progress=False)
             .draws.sites["w"]

@@ -33,10 +33,10 @@ def model(y, counts):
 
 
 SHORT = {"chains": 4, "warmup": 300, "draws": 300}
-STEPS = {"chains": 4, "steps": 6_000, "warmup": 2_000, "thinning": 4}
+STEPS = {"chains": 16, "steps": 2_500, "warmup": 1_000, "thinning": 5}
 ADAM = bz.schedules.cosine(0.1)
 SAMPLERS = {
-    "NUTS": bz.NUTS(**SHORT, max_tree_depth=5),
+    "NUTS": bz.NUTS(chains=4, warmup=200, draws=250, max_tree_depth=4),
     "HMC": bz.HMC(**SHORT),
     "MCLMC": bz.MCLMC(chains=4, warmup=2_000, draws=500, thinning=5),
     "AdjustedMCLMC": bz.AdjustedMCLMC(**SHORT),
@@ -48,7 +48,7 @@ SAMPLERS = {
     "SGNHT": bz.SGNHT(**STEPS, step_size=3e-4),
 }
 NORMAL = {  # families of normals on log τ, with what each has for its mean and sd
-    "MeanField": (bz.MeanField(steps=1_500, draws=2_000, particles=4), math.log(A / B) - 0.5 / A, A**-0.5),
+    "MeanField": (bz.MeanField(steps=800, draws=800, particles=2), math.log(A / B) - 0.5 / A, A**-0.5),
     "Laplace": (bz.Laplace(steps=1_500, draws=2_000, step_size=ADAM), math.log(A / B), A**-0.5),
     "DiagonalLaplace": (bz.DiagonalLaplace(steps=1_500, draws=2_000, step_size=ADAM), math.log(A / B), A**-0.5),
 }
