@@ -13,7 +13,9 @@ def run(backend, model, data, seed=0):
     return backend.run(model, data, seed=seed, progress=False)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)], ids=["float32", "float64"]
+)
 def test_map_is_the_mode(dtype):
     x, y = correlated_design(dtype=dtype)
     mean, _ = regression_posterior(x, y)

@@ -150,7 +150,7 @@ def test_pyro_nuts():
     [
         (bz.priors.Normal(), None),
         (bz.priors.Laplace(0.5), 60),
-        (bz.priors.Normal(bz.priors.HalfCauchy(1.0)), None),
+        pytest.param(bz.priors.Normal(bz.priors.HalfCauchy(1.0)), None, marks=pytest.mark.slow),
         (bz.priors.Horseshoe(), None),
     ],
     ids=str,

@@ -82,7 +82,7 @@ def of_both_dtypes():
     """In float64 one of each kind; the others are slow."""
     for name in METHODS:
         yield pytest.param(name, torch.float32, id=f"{name}-float32")
-        marks = [] if name in {"NUTS", "MAP", "SGLD"} else pytest.mark.slow
+        marks = [] if name in {"NUTS", "SGLD"} else pytest.mark.slow
         yield pytest.param(name, torch.float64, marks=marks, id=f"{name}-float64")
 
 
@@ -130,7 +130,9 @@ def test_pickling_of_settings(name):
     assert pickle.loads(pickle.dumps(backend)) == backend
 
 
-@pytest.mark.parametrize("name", [n if n in KINDS else pytest.param(n, marks=pytest.mark.slow) for n in MINIBATCH])
+@pytest.mark.parametrize(
+    "name", [n if n in KINDS - {"MeanField"} else pytest.param(n, marks=pytest.mark.slow) for n in MINIBATCH]
+)
 def test_minibatches_of_tensors_and_of_a_dataset(name):
     for data in (rows(), TensorDataset(*rows())):
         draws = fit(name, data=data, batch_size=8).draws

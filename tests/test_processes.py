@@ -106,7 +106,11 @@ def test_all_chains_have_the_right_law():
 
 @pytest.mark.parametrize(
     "backend",
-    [QUICK, bz.HMC(chains=3, warmup=10, draws=8, processes=3), bz.MCLMC(chains=3, warmup=10, draws=8, processes=2)],
+    [
+        QUICK,
+        bz.HMC(chains=3, warmup=10, draws=8, processes=3),
+        pytest.param(bz.MCLMC(chains=3, warmup=10, draws=8, processes=2), marks=pytest.mark.slow),
+    ],
     ids=["NUTS", "HMC", "MCLMC"],
 )
 def test_same_seed_same_draws(backend):

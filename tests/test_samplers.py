@@ -247,7 +247,9 @@ def test_mclmc_goes_on_with_smaller_steps_after_one_was_taken_back():
 # ---------------------------------------------------------------------------------------------------- known posteriors
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)], ids=["float32", "float64"]
+)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_orthogonal_design(name, dtype):
     x, y = orthogonal_design(dtype=dtype)
@@ -257,7 +259,7 @@ def test_orthogonal_design(name, dtype):
     has_law(draws, mean, covariance.diagonal().sqrt(), BIAS.get(name, 0.0))
 
 
-@pytest.mark.parametrize("name", [n if n == "AdjustedMCLMC" else pytest.param(n, marks=pytest.mark.slow) for n in SAMPLERS])
+@pytest.mark.parametrize("name", [n if n == "ChEES" else pytest.param(n, marks=pytest.mark.slow) for n in SAMPLERS])
 def test_correlated_design(name):
     x, y = correlated_design(columns=3)
     mean, covariance = regression_posterior(x, y)
@@ -304,7 +306,9 @@ def test_positive_support(name):
     has_law(draws, truth.mean, truth.variance.sqrt(), BIAS.get(name, 0.0))
 
 
-@pytest.mark.parametrize("name", ["NUTS", "HMC", *SAMPLERS])
+@pytest.mark.parametrize(
+    "name", ["HMC", "MCLMC", *(pytest.param(n, marks=pytest.mark.slow) for n in ("NUTS", *SAMPLERS) if n != "MCLMC")]
+)
 def test_temperature_scales_the_variance(name):
     """A posterior to the power 1/T, by ``poutine.scale``: a Gaussian of T times the covariance."""
     backend = SAMPLERS.get(name) or getattr(bz, name)(chains=16, warmup=100, draws=50)

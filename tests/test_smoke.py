@@ -71,7 +71,7 @@ def test_groups_dims_attrs(name, posteriors, containers):
     assert np.allclose(log_likelihood, fits[name].log_likelihood()["y"])
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ["NUTS", "SGLD", *(pytest.param(n, marks=pytest.mark.slow) for n in ("HMC", "MeanField"))])
 def test_netcdf_round_trip(name, containers, tmp_path):
     path = export.save(containers[name], tmp_path / "run.nc")
     again = bz.load(path)
@@ -92,7 +92,7 @@ PLOTS = {
 
 
 @pytest.mark.parametrize("plot", PLOTS)
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ["NUTS", "SGLD", *(pytest.param(n, marks=pytest.mark.slow) for n in ("HMC", "MeanField"))])
 def test_arviz_plots(name, plot, containers):
     assert isinstance(plots.arviz_plot(plot, containers[name], **PLOTS[plot]), Figure)
 

@@ -284,9 +284,8 @@ def test_log_joint_is_that_of_the_network(name, dtype, slower_is_allowed):
     "name",
     [
         "LSTM",
-        "transformer",
         "writes in place",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("GRU", "channels last", "tied weights")),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("transformer", "GRU", "channels last", "tied weights")),
     ],
 )
 def test_variational_and_prediction(name, slower_is_allowed):

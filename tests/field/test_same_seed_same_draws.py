@@ -45,7 +45,7 @@ def test_integers_of_all_kinds_are_seeds(seed, monkeypatch):
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("method", ["MeanField", "SGLD"])
+@pytest.mark.parametrize("method", [pytest.param("MeanField", marks=pytest.mark.slow), "SGLD"])
 def test_a_seed_of_numpy(method):
     seed = np.uint32(3)
     draws = fit(METHODS[method], seed).draws
