@@ -1,6 +1,20 @@
 """bnn_zoo: Bayesian neural networks as plain Pyro models, any backend, ArviZ out."""
 
-from . import data, density, diagnostics, export, guides, handlers, likelihoods, metrics, nets, plots, priors, schedules
+from . import (
+    catalogue,
+    data,
+    density,
+    diagnostics,
+    export,
+    guides,
+    handlers,
+    likelihoods,
+    metrics,
+    nets,
+    plots,
+    priors,
+    schedules,
+)
 from .backends import (
     HMC,
     MAP,
@@ -62,6 +76,7 @@ __all__ = [
     "Posterior",
     "Prediction",
     "RandomWalk",
+    "catalogue",
     "compare",
     "data",
     "density",

@@ -1,4 +1,4 @@
-"""The command line: ``bnn-zoo compare`` and ``bnn-zoo list``."""
+"""The command line: ``bnn-zoo compare``, ``bnn-zoo list`` and ``bnn-zoo show``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 import typer
 
-from . import __version__, comparison, likelihoods, nets, priors
+from . import __version__, comparison, showing
+from .catalogue import KINDS, find
 from .data import EMBEDDED, Table, choose_device, table
 from .types import Backend
 
@@ -50,7 +51,9 @@ def compare(
     separator: Annotated[str | None, typer.Option(help="what parts the fields of a .csv; by default found")] = None,
     decimal: Annotated[str | None, typer.Option(help="'.' or ',' in the numbers of a .csv; by default found")] = None,
     split: Annotated[int, typer.Option(help="which train_<k>/test_<k> of an .npz that has them")] = 0,
-    backends: Annotated[str, typer.Option(help="which, comma-separated")] = ",".join(comparison.BACKENDS),
+    backends: Annotated[str, typer.Option(help="which, comma-separated, or all: see bnn-zoo list backends")] = ",".join(
+        comparison.USUAL
+    ),
     chains: Annotated[int, typer.Option(min=1, help="of each backend; at most 2 of MeanField, where they are restarts")] = 4,
     draws: Annotated[int, typer.Option(min=25, help="kept draws of each chain")] = 300,
     seed: Annotated[int, typer.Option(help="of the split and of every backend; 0 … 2**64 − 1")] = 0,
@@ -61,7 +64,7 @@ def compare(
     progress: Annotated[bool, typer.Option(help="progress bars")] = True,
 ) -> None:
     """Sample one Bayesian neural network with several backends and compare them."""
-    names = [name.strip() for name in backends.split(",") if name.strip()]
+    names = list(comparison.BACKENDS) if backends == "all" else [n.strip() for n in backends.split(",") if n.strip()]
     unknown = [name for name in names if name not in comparison.BACKENDS]
     if unknown or not names:
         _stop(f"unknown backends {', '.join(unknown) or '(none given)'}: choose from {', '.join(comparison.BACKENDS)}")
@@ -117,16 +120,33 @@ def _legend(classes: tuple[str, ...], target: str) -> str:
 
 
 @app.command("list")
-def zoo() -> None:
-    """What is in the zoo: networks, priors, likelihoods, backends."""
-    for title, names in (
-        ("nets", nets.__all__),
-        ("priors", priors.__all__),
-        ("likelihoods", likelihoods.__all__),
-        ("backends", list(comparison.BACKENDS)),
-        ("data", list(EMBEDDED)),
-    ):
-        typer.echo(f"{title:12s} {', '.join(names)}")
+def zoo(
+    kind: Annotated[
+        str | None, typer.Argument(help=f"one of: {', '.join(KINDS)}; by default all", show_default=False)
+    ] = None,
+) -> None:
+    """What is in the zoo: networks, priors, likelihoods, backends and their parts."""
+    kinds = tuple(k for k, (package, _) in KINDS.items() if kind in (None, k, f"{k}s", package))
+    if not kinds:
+        _stop(f"the zoo has no kind {kind!r}: choose from {', '.join(KINDS)}")
+    typer.echo(showing.overview(kinds))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="a member, such as NUTS or priors.Laplace; see bnn-zoo list")],
+    data: Annotated[str | None, typer.Option(help=f"{', '.join(EMBEDDED)}, or a file: what it costs there")] = None,
+    target: Annotated[str | None, typer.Option(help="the target's column in a .csv")] = None,
+) -> None:
+    """One member of the zoo: what it is, its settings, where it comes from; with --data what a gradient costs there."""
+    try:
+        found = find(name)
+        made = table(data, target=target) if data else None
+    except (ValueError, RuntimeError, OSError, KeyError) as error:
+        _stop(str(error.args[0] if isinstance(error, KeyError) else error))
+    typer.echo("\n\n".join(map(showing.member, found)))
+    if made is not None:
+        typer.echo(f"\nOn {made.name}\n" + showing.on_data(comparison.network(made), (made.x, made.y)))
 
 
 @app.command()

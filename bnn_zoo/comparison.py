@@ -14,8 +14,8 @@ import pandas as pd
 
 from . import export, metrics, plots
 from ._interrupt import pressed
-from .backends import HMC, NUTS, SGLD, MeanField
 from .bnn import BNN
+from .catalogue import Entry, of
 from .data import Table
 from .diagnostics import summarise
 from .fit import fit
@@ -27,37 +27,20 @@ from .priors import Normal, fan_in
 from .types import Backend
 
 HIDDEN = 50
-FULL_BATCH = 1_000
-"""SGLD takes minibatches from sets with more training rows than this."""
 
 
-def _nuts(chains: int, draws: int, rows: int) -> Backend:
-    return NUTS(chains=chains, warmup=200, draws=draws, max_tree_depth=8, compile=True)
+def _settings(entry: Entry) -> Callable[[int, int, int], Backend]:
+    def make(chains: int, draws: int, rows: int) -> Backend:
+        made: Backend = entry.make(entry.facts["compare"], chains=chains, draws=draws, rows=rows)
+        return made
+
+    return make
 
 
-def _hmc(chains: int, draws: int, rows: int) -> Backend:
-    return HMC(chains=chains, warmup=200, draws=draws, compile=True)
-
-
-def _mean_field(chains: int, draws: int, rows: int) -> Backend:
-    return MeanField(chains=min(chains, 2), steps=1_500, draws=draws)
-
-
-def _sgld(chains: int, draws: int, rows: int) -> Backend:
-    thinning = 50
-    batch = None if rows <= FULL_BATCH else 256
-    return SGLD(
-        chains=chains, steps=2 * thinning * draws, thinning=thinning, batch_size=batch, step_size=0.08 / rows, compile=True
-    )
-
-
-BACKENDS: dict[str, Callable[[int, int, int], Backend]] = {
-    "NUTS": _nuts,
-    "HMC": _hmc,
-    "MeanField": _mean_field,
-    "SGLD": _sgld,
-}
+BACKENDS: dict[str, Callable[[int, int, int], Backend]] = {name: _settings(e) for name, e in of("backend").items()}
 """Name → (chains, draws, training rows) → settings of the compare run."""
+USUAL = ("NUTS", "HMC", "MeanField", "SGLD")
+"""Those that are compared where nobody chooses."""
 
 
 def network(table: Table) -> BNN:
@@ -197,7 +180,7 @@ def _cell(column: str, value: float) -> str:
 
 
 def pictures(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> None:
-    """The pictures people look at first, as PNG files in ``out``."""
+    """The pictures people look at first, as PNG files in ``out``. Points have no trace, no ranks, no leave-one-out."""
     y, unit = table.y_test.double().numpy() * table.y_scale + table.y_mean, table.target.replace("$", r"\$")
     if table.classes:
         ax = plots.reliability({name: o.prediction.mean for name, o in outcomes.items()}, table.y_test)
@@ -209,14 +192,15 @@ def pictures(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> None:
         figure.savefig(out / "intervals.png", dpi=100)
         ax = plots.coverage(natural, y)
     _save(ax, out / "calibration.png")
-    for name, o in outcomes.items():
+    drawn = {name: o for name, o in outcomes.items() if o.posterior.draws.draws > 1}  # a point has neither trace nor LOO
+    for name, o in drawn.items():
         f = o.prediction.f if o.prediction.f.dim() == 3 else o.prediction.f[..., -1]
         f = f.double() * table.y_scale + table.y_mean if not table.classes else f
         _save(plots.function_trace(f, unit=unit)[0], out / f"{name}-trace.png")
         if o.posterior.draws.chains > 1:
             _save(plots.function_rank(f)[0], out / f"{name}-rank.png")
-    if len(outcomes) > 1:
-        _compare_picture(outcomes, out)
+    if len(drawn) > 1:
+        _compare_picture(drawn, out)
 
 
 def _compare_picture(outcomes: Mapping[str, Outcome], out: Path) -> None:

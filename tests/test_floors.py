@@ -6,13 +6,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bnn_zoo"
-FLOOR = {"types": 0, "_scope": 0, "_interrupt": 0, "_torch": 0, "_random": 0, "_memory": 0, "laws": 0}
+FLOOR = {"types": 0, "_scope": 0, "_interrupt": 0, "_torch": 0, "_random": 0, "_memory": 0, "laws": 0, "catalogue": 0}
 FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "schedules", "bijections"], 1)
 FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "diagnostics", "metrics"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
 FLOOR |= dict.fromkeys(["fit", "posterior", "verdict", "zoo"], 4)
-FLOOR |= dict.fromkeys(["comparison", "cli"], 5)
-ALLOWED = {("fit", "posterior"), ("posterior", "fit"), ("cli", "comparison")}  # the two halves of one room
+FLOOR |= dict.fromkeys(["comparison", "showing", "cli"], 5)
+ALLOWED = {
+    ("fit", "posterior"),
+    ("posterior", "fit"),
+    ("cli", "comparison"),
+    ("cli", "showing"),
+}  # the two halves of one room
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other
 NO_PYRO = {"nets", "data", "kernels", "metrics", "diagnostics", "plots", "types"}
 FORBIDDEN = {"backends": {"bnn", "nets", "priors", "likelihoods"}, "zoo": {"backends", "predict", "export", "plots"}}

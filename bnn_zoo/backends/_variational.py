@@ -192,7 +192,7 @@ class Restart:
         self.args, self.kwargs = log_joint.args, log_joint.kwargs
         self.names = [site.name for site in log_joint.sites]
         guide = settings.family(log_joint.model, init_to_value(values=start))
-        self.elbo = Elbo(
+        self.elbo: Elbo = Elbo(
             log_joint.model,
             guide,
             self.args,

@@ -65,7 +65,10 @@ class Laplace(MAP):
 
 @dataclass(frozen=True, kw_only=True)
 class DiagonalLaplace(Laplace):
-    """As ``Laplace``, with the diagonal of the Hessian alone: independent normals, too narrow where weights correlate."""
+    """As ``Laplace``, with the diagonal of the Hessian alone: independent normals, too narrow where weights correlate.
+
+    Denker & LeCun 1990.
+    """
 
     def root(self, precision: Tensor) -> Callable[[Tensor], Tensor]:
         scale = _positive(precision.diagonal(), type(self).__name__).rsqrt()

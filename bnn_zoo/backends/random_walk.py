@@ -16,8 +16,8 @@ from ._hamiltonian import Hamiltonian, HamiltonianWalk
 class RandomWalk(Hamiltonian):
     """Random-walk Metropolis: exact, but an independent draw in d dimensions costs of the order of d steps.
 
-    The step is tuned to the acceptance rate 0.234 that is best in many dimensions (Roberts, Gelman & Gilks 1997). The other
-    settings are those of ``Hamiltonian``.
+    Metropolis, Rosenbluth, Rosenbluth, Teller & Teller 1953. The step is tuned to the acceptance rate 0.234 that is best in
+    many dimensions (Roberts, Gelman & Gilks 1997). The other settings are those of ``Hamiltonian``.
     """
 
     gradients: ClassVar[int] = 1

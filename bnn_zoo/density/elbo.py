@@ -64,6 +64,8 @@ class Elbo:
     Raises ModelError where the guide leaves out a latent site of the model.
     """
 
+    traced: bool
+
     def __init__(
         self,
         model: Any,

@@ -14,7 +14,7 @@ from ._layers import Layer, Layers, per_channel
 class RowMasks(Layers):
     """For weights with dropped inputs (``guides.MCDropout``) drops other inputs in each row, as dropout in training does.
 
-    The same ELBO in expectation as one mask for all rows, with less variance.
+    The same ELBO in expectation as one mask for all rows, with less variance. Srivastava et al. 2014.
     """
 
     def accepts(self, law: Any) -> bool:

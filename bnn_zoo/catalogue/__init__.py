@@ -1,0 +1,42 @@
+"""Every member of the zoo in one table: what it is, where it comes from, and a small example of it.
+
+The lists of names elsewhere come from this one: what the packages export, the table in the README, the page of the
+documentation, ``bnn-zoo list`` and ``bnn-zoo show``, and the members that the contract tests go through. To add a member
+write its file and its row here, then run ``python .ci/lists.py``, which writes the other lists; a test fails where one of
+them is not current.
+
+This module imports nothing of the package: constructors are found when they are asked for.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from . import _backends, _likelihoods, _nets, _parts, _priors
+from ._entry import KINDS, Entry
+
+__all__ = ["ENTRIES", "KINDS", "Entry", "find", "of"]
+
+ENTRIES: tuple[Entry, ...] = tuple(row for part in (_nets, _priors, _likelihoods, _backends, _parts) for row in part.rows())
+"""The table."""
+
+
+def of(*kinds: str) -> dict[str, Entry]:
+    """The entries of these kinds by name, in the table's order. Raises KeyError for a kind that there is not."""
+    if unknown := set(kinds) - set(KINDS):
+        raise KeyError(f"unknown kind {sorted(unknown)}: kinds are {list(KINDS)}")
+    return {e.name: e for e in ENTRIES if e.kind in kinds}
+
+
+def find(name: str) -> list[Entry]:
+    """The entries of this name, in any case, with or without its package (``priors.Laplace``: there is a backend too).
+
+    Raises KeyError with the nearest names where there is none.
+    """
+    wanted = name.removeprefix("bz.").removeprefix("bnn_zoo.").lower()
+    found = [e for e in ENTRIES if wanted in {e.name.lower(), f"{e.package}.{e.name}".lower()}]
+    if not found:
+        names = {e.name.lower(): e.name for e in ENTRIES}
+        near = [names[n] for n in get_close_matches(wanted.rpartition(".")[2], names, n=3, cutoff=0.5)]
+        raise KeyError(f"there is no {name!r} in the zoo" + (f": did you mean {', '.join(near)}?" if near else ""))
+    return found

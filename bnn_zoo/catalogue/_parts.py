@@ -1,0 +1,51 @@
+"""Rows of the catalogue: parts of backends and of variational families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ._entry import Entry
+
+
+def rows() -> Iterator[Entry]:
+    def mass(name: str, module: str, line: str, year: int | None = None, reference: str = "") -> Entry:
+        return Entry(name, "mass matrix", module, line, year, reference, f"bz.{name}()")
+
+    yield mass("DiagonalMass", "kernels.mass", "variances of the warm-up draws")
+    yield mass(
+        "FisherMass",
+        "kernels.mass",
+        "diagonal from draws and gradients: fewer draws needed",
+        2026,
+        "Seyboldt, Carlson & Carpenter",
+    )
+    yield mass(
+        "LowRankFisherMass",
+        "kernels.low_rank",
+        "that and a few directions that correlate most",
+        2026,
+        "Seyboldt, Carlson & Carpenter",
+    )
+    yield mass("DenseMass", "kernels.mass", "the whole covariance: up to a few hundred dimensions")
+    for name, module, line, year, reference in (
+        (
+            "LocalReparameterization",
+            "local_reparameterization",
+            "draws a layer's output and not its weights",
+            2015,
+            "Kingma, Salimans & Welling",
+        ),
+        ("Flipout", "flipout", "flips signs of one draw for each row and unit", 2018, "Wen et al."),
+        ("RowMasks", "row_masks", "another dropout mask for each row, as in training", 2014, "Srivastava et al."),
+    ):
+        yield Entry(name, "handler", module, line, year, reference, f"bz.handlers.{name}()")
+    yield Entry("MeanFieldNormal", "guide", "mean_field", "independent normals on the real line", 2017, "Kucukelbir et al.")
+    yield Entry("MCDropout", "guide", "dropout", "weights with dropped inputs", 2016, "Gal & Ghahramani")
+    for name, line, tiny in (
+        ("BestOf", "the default: the best of some tries, with a short climb", "bz.density.BestOf()"),
+        ("Adam", "optima of their own, by Adam", "bz.density.Adam(10)"),
+        ("FromNet", "the weights of a trained network", "bz.density.FromNet(bz.nets.MLP(3, 2, hidden=(4,)))"),
+        ("from_prior", "draws from the prior", "bz.density.from_prior"),
+        ("from_support", "uniform on (−2, 2) of the real line, as Stan does", "bz.density.from_support"),
+    ):
+        yield Entry(name, "start", "starts", line, tiny=tiny)
