@@ -70,7 +70,7 @@ def readme() -> str:
 
     rows = [
         ("nets", names("net") + "; any `torch.nn.Module` (BatchNorm with fixed statistics: `net.eval()`)"),
-        ("priors", names("prior") + "; a scale is a number, a tensor, a rule (" + names("scale") + ") or a prior"),
+        ("priors", names("prior") + "; a scale is a number, a tensor, a prior, or " + names("scale")),
         ("likelihoods", names("likelihood")),
         ("backends, all rows", names("backend", rows="all")),
         ("backends, minibatches", names("backend", rows="minibatches") + "; your own dataclass with a `run` method"),

@@ -20,6 +20,7 @@ from ._torch import Independent
 
 def bijection(support: Any) -> Transform:
     """The bijection whose image is ``support``. Raises NotImplementedError where there is none (discrete supports)."""
+    support = _of_parts(support)
     inner = support
     while isinstance(inner, Independent):
         inner = inner.base_constraint
@@ -28,6 +29,20 @@ def bijection(support: Any) -> Transform:
     if inner is constraints.positive_definite:
         return ComposeTransform([LowerCholesky(), CholeskyProduct()])
     return biject_to(support)
+
+
+def _of_parts(support: Any) -> Any:
+    """The support of a mixture is that of its parts, where those have no bounds of their own; else as it was."""
+    if isinstance(support, Independent):
+        base = _of_parts(support.base_constraint)
+        same = base is support.base_constraint
+        return support if same else constraints.independent(base, support.reinterpreted_batch_ndims)
+    kind = getattr(constraints, "MixtureSameFamilyConstraint", None)  # torch 2.6 gives the parts' support itself
+    if kind is None or not isinstance(support, kind):
+        return support
+    base = support.base_constraint
+    bounds_of_each = any(isinstance(v, Tensor) and v.dim() > 0 for v in vars(base).values())
+    return support if bounds_of_each else _of_parts(base)
 
 
 def _size(length: int) -> int:

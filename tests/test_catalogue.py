@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pyro import poutine
 from typer.testing import CliRunner
 
 import bnn_zoo as bz
@@ -119,6 +120,24 @@ def test_nets_are_functions_of_weights_and_rows(entry, dtype):
     torch.testing.assert_close(f(weights, x[1:2])[0], f(weights)[1], rtol=1e-4, atol=1e-5)
     gradients = torch.func.grad(lambda w: f(w).square().sum())(weights)
     assert all(torch.isfinite(g).all() for g in gradients.values())
+
+
+@pytest.mark.parametrize("entry", of("prior", "scale").values(), ids=of("prior", "scale"))
+def test_priors_of_a_network(entry):
+    """The traced log joint and its gradient are those of the model run by Pyro, in both precisions, and finite."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(6, 3, generator=generator), torch.tensor([0, 1, 1, 0, 1, 0])
+    model = bz.BNN(bz.nets.MLP(3, 2, hidden=(4,)), entry.make(), bz.likelihoods.Categorical())
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        log_joint = bz.LogJoint(model, (x.to(dtype), y), dtype=dtype)
+        position = 0.3 * torch.randn(2, log_joint.dim, generator=generator).to(dtype)
+        value, gradient = log_joint(position)
+        assert value.isfinite().all() and gradient.isfinite().all() and gradient.dtype == dtype
+        for u, v in zip(position, value, strict=True):
+            sites = {n: s[0] for n, s in log_joint.constrain(u[None]).items()}
+            trace = poutine.trace(poutine.condition(model, sites)).get_trace(x.to(dtype), y)
+            plain = trace.log_prob_sum() + log_joint.log_jacobian(u[None])[0]
+            assert float(v) == pytest.approx(float(plain), rel=tolerance, abs=tolerance)
 
 
 # ------------------------------------------------------------------------------------------------ the command line

@@ -30,6 +30,7 @@ from torch.overrides import TorchFunctionMode
 import bnn_zoo as bz
 from bnn_zoo import bijections, density, guides, handlers, kernels, likelihoods, nets, predict, priors
 from bnn_zoo._scope import factory
+from bnn_zoo.catalogue import of
 from bnn_zoo.density import log_joint as engine
 from bnn_zoo.density import starts
 from bnn_zoo.diagnostics import ranks
@@ -178,7 +179,7 @@ SCALES = {
     "folded": lambda: dist.FoldedDistribution(dist.StudentT(3.0, 0.0, 1.0)),
     "torch's": lambda: torch.distributions.HalfNormal(0.3),
 }
-LAWS = [n for n in priors.__all__ if n not in ("fan_in", "LogUniform", "PerSite")]
+LAWS = [n for n in of("prior") if n not in ("LogUniform", "PerSite")]
 LIKELIHOODS = {  # likelihood, outputs of the net, y
     "Gaussian": (lambda: likelihoods.Gaussian(), 1, lambda d: torch.randn(8, dtype=d, device=CUDA)),
     "two columns": (lambda: likelihoods.Gaussian(), 2, lambda d: torch.randn(8, 2, dtype=d, device=CUDA)),

@@ -3,6 +3,7 @@
 import math
 import pickle
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -15,20 +16,43 @@ from bnn_zoo.priors import PerSite, fan_in
 from bnn_zoo.types import Prior
 
 SCALE = 0.7
+
+
+class RootInverseGamma:
+    """SciPy's law of s where s² is inverse gamma, as τ = 1/s² ~ Gamma(alpha/2, mean 1/width²) says."""
+
+    def __init__(self, width, alpha=1.0):
+        self.square = scipy.stats.invgamma(alpha / 2, scale=alpha / 2 * width**2)
+
+    def logpdf(self, s):
+        return self.square.logpdf(np.square(s)) + np.log(2 * s)
+
+    def rvs(self, shape, random_state):
+        return self.square.rvs(shape, random_state=random_state) ** 0.5
+
+
 LAWS = {  # name: (prior of this scale, scipy's law of one weight)
     "Normal": (priors.Normal, lambda s: scipy.stats.norm(0, s)),
     "Laplace": (priors.Laplace, lambda s: scipy.stats.laplace(0, s)),
     "StudentT": (priors.StudentT, lambda s: scipy.stats.t(3, 0, s)),
     "HalfNormal": (priors.HalfNormal, lambda s: scipy.stats.halfnorm(0, s)),
     "HalfCauchy": (priors.HalfCauchy, lambda s: scipy.stats.halfcauchy(0, s)),
+    "Cauchy": (priors.Cauchy, lambda s: scipy.stats.cauchy(0, s)),
+    "GenNormal": (priors.GenNormal, lambda s: scipy.stats.gennorm(1.5, 0, s)),
+    "LogNormal": (priors.LogNormal, lambda s: scipy.stats.lognorm(s)),
+    "GammaPrecision": (priors.GammaPrecision, RootInverseGamma),
 }
 OTHERS = {  # name: priors to put through the shape contract; their densities have tests of their own
     "LogUniform": priors.LogUniform(),
     "Horseshoe": priors.Horseshoe(SCALE),
+    "RegularisedHorseshoe": priors.RegularisedHorseshoe(SCALE),
+    "ScaleMixture": priors.ScaleMixture(SCALE),
+    "Uniform": priors.Uniform(SCALE),
     "PerSite": PerSite({"*.bias": priors.Normal(2.0), "*": priors.Laplace()}),
 }
 IMPROPER = {"LogUniform"}  # has a density that cannot be sampled
-RULES = {"fan_in": fan_in}
+RULES = {"fan_in": fan_in, "fan_in_plus_one": priors.fan_in_plus_one, "he": priors.he, "glorot": priors.glorot}
+GROUPS = {"PerInput": priors.PerInput, "PerUnit": priors.PerUnit}
 MEMBERS = {name: law(SCALE) for name, (law, _) in LAWS.items()} | OTHERS
 SHAPES = [(), (4,), (3, 4), (6, 2, 5, 5)]
 
@@ -41,7 +65,7 @@ def law_of(prior, name="w", shape=(3, 4), **values):
 
 
 def test_table_is_complete():
-    assert {*MEMBERS, *RULES} == set(priors.__all__)
+    assert {*MEMBERS, *RULES, *GROUPS} == set(priors.__all__)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -81,6 +105,160 @@ def test_student_t_degrees_of_freedom():
 @pytest.mark.parametrize("shape, expected", [((), 1), ((4,), 1), ((3, 4), 4**-0.5), ((6, 2, 5, 5), 50**-0.5)], ids=str)
 def test_fan_in(shape, expected):
     assert fan_in(torch.Size(shape)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "rule, shape, expected",
+    [
+        (priors.he, (3, 4), (2 / 4) ** 0.5),
+        (priors.he, (6, 2, 5, 5), (2 / 50) ** 0.5),
+        (priors.he, (4,), 2**0.5),
+        (priors.glorot, (3, 4), (2 / 7) ** 0.5),
+        (priors.glorot, (6, 2, 5, 5), (2 / 200) ** 0.5),
+        (priors.glorot, (4,), (2 / 5) ** 0.5),
+        (priors.fan_in_plus_one, (3, 4), 5**-0.5),
+    ],
+)
+def test_other_rules(rule, shape, expected):
+    assert rule(torch.Size(shape)) == pytest.approx(expected)
+
+
+def test_rules_are_those_of_torch():
+    """Kaiming's and Xavier's standard deviations as torch.nn.init computes them, of a convolution."""
+    w = torch.empty(64, 32, 3, 3)
+    assert priors.he(w.shape) == pytest.approx(float(torch.nn.init.kaiming_normal_(w).std()), rel=0.02)
+    assert priors.glorot(w.shape) == pytest.approx(float(torch.nn.init.xavier_normal_(w).std()), rel=0.02)
+
+
+@pytest.mark.parametrize("width", [1.0, 4.0])
+def test_prior_functions_keep_their_scale_as_width_doubles(width):
+    """What fan-in laws are for: the variance of a unit's sum is that of one input, at any width."""
+    for law in (priors.Normal(fan_in), priors.GenNormal(fan_in, power=2.0), priors.Laplace(fan_in)):
+        units = int(100 * width)
+        made, _ = law_of(law, shape=(1, units))
+        variance = units * float(made.variance.mean())
+        assert variance == pytest.approx({"Normal": 1.0, "GenNormal": 0.5, "Laplace": 2.0}[type(law).__name__], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "group, shape, groups",
+    [
+        (priors.PerInput, (3, 4), (1, 4)),
+        (priors.PerUnit, (3, 4), (3, 1)),
+        (priors.PerInput, (6, 2, 5, 5), (1, 2, 1, 1)),
+        (priors.PerUnit, (6, 2, 5, 5), (6, 1, 1, 1)),
+        (priors.PerInput, (3,), (1,)),
+        (priors.PerUnit, (3,), (3,)),
+    ],
+)
+def test_scales_of_groups(group, shape, groups):
+    """One site of the groups' shape, each group's scale on the weights of that group."""
+    held = torch.rand(groups) + 0.5
+    law, sites = law_of(priors.Normal(group(priors.HalfCauchy(0.3))), shape=shape, w_scale=held)
+    assert list(sites) == ["w_scale"] and sites["w_scale"]["fn"].event_shape == groups
+    assert sites["w_scale"]["fn"].log_prob(held).item() == pytest.approx(
+        scipy.stats.halfcauchy(0, 0.3).logpdf(held.numpy()).sum(), rel=1e-5
+    )
+    torch.testing.assert_close(law.stddev, held.expand(shape))
+
+
+def test_automatic_relevance_determination():
+    """Neal's x0.2:0.5:1 for four inputs: a common precision of mean 400, and one for each input around it."""
+    width = 0.2 / 4  # N^(2/α₂) with α₂ = 1 on the mean precision
+    prior = priors.Normal(priors.PerInput(priors.GammaPrecision(priors.GammaPrecision(width, alpha=0.5), alpha=1.0)))
+    each = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
+    law, sites = law_of(prior, shape=(8, 4), w_scale=each, w_scale_scale=torch.tensor(0.3))
+    assert list(sites) == ["w_scale_scale", "w_scale"]
+    tau, common = each.numpy() ** -2.0, 0.3**-2
+    inner = scipy.stats.gamma(0.5, scale=2 * common).logpdf(tau) + np.log(2 * each.numpy() ** -3.0)
+    outer = scipy.stats.gamma(0.25, scale=400 / 0.25).logpdf(common) + np.log(2 * 0.3**-3)
+    assert sites["w_scale"]["fn"].log_prob(each).item() == pytest.approx(inner.sum(), rel=1e-5)
+    assert sites["w_scale_scale"]["fn"].log_prob(torch.tensor(0.3)).item() == pytest.approx(outer, rel=1e-5)
+    torch.testing.assert_close(law.stddev, each.expand(8, 4))
+
+
+def test_gamma_precision_makes_students():
+    """N(0, 1/τ) under τ ~ Gamma(α/2, mean 1/width²) is Student's t of α degrees of freedom, here by quadrature."""
+    s, alpha, width = torch.linspace(-6, 9, 4001).double().exp(), 3.0, 0.5
+    law, _ = law_of(priors.GammaPrecision(width, alpha=alpha), shape=())
+    for w in (0.0, 0.4, 2.0):
+        inside = law.log_prob(s) + dist.Normal(0.0, s).log_prob(torch.tensor(w).double()) + s.log()
+        found = torch.trapezoid(inside.exp(), s.log())
+        assert found.item() == pytest.approx(scipy.stats.t(alpha, 0, width).pdf(w), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "prior", [priors.GammaPrecision(0.7, alpha=4.0), priors.GenNormal(0.7, power=0.8), priors.ScaleMixture(0.7)]
+)
+def test_draws_have_the_law(prior):
+    """Kolmogorov–Smirnov distance of 20,000 draws to the distribution function by the density itself."""
+    torch.manual_seed(0)
+    law, _ = law_of(prior, shape=(20_000,))
+    draws = law.sample().double().sort().values
+    edge = float(draws.abs().max()) * 1.5
+    positive = isinstance(prior, priors.GammaPrecision)
+    grid = torch.linspace(1e-4 if positive else -edge, edge, 400_001).double()
+    one, _ = law_of(prior, shape=())
+    density = one.log_prob(grid.float() if not positive else grid).double().exp()
+    cumulative = torch.cumulative_trapezoid(density, grid)
+    assert float(cumulative[-1]) == pytest.approx(1.0, abs=2e-3)
+    at = torch.searchsorted(grid[1:], draws).clamp(max=len(cumulative) - 1)
+    steps = torch.arange(1, 20_001).double() / 20_000
+    assert (cumulative[at] - steps).abs().max() < 1.95 / 20_000**0.5 + 1e-3
+
+
+def test_scale_mixture():
+    """Blundell's π N(0, σ₁²) + (1 − π) N(0, σ₂²), each weight for itself."""
+    law, sites = law_of(priors.ScaleMixture(1.0, share=0.25, ratio=math.exp(-6)), shape=(2, 3))
+    value = torch.tensor([[0.0, 0.001, 0.1], [-1.0, 2.0, -0.002]])
+    both = 0.25 * scipy.stats.norm(0, 1).pdf(value) + 0.75 * scipy.stats.norm(0, math.exp(-6)).pdf(value)
+    assert not sites and law.log_prob(value).item() == pytest.approx(np.log(both).sum(), rel=1e-5)
+
+
+def test_uniform():
+    law, _ = law_of(priors.Uniform(0.5), shape=(2,))
+    assert law.log_prob(torch.tensor([0.4, -0.4])).item() == pytest.approx(0.0) and not law.support.check(torch.ones(2))
+
+
+def test_log_normal_by_its_median():
+    law, _ = law_of(priors.LogNormal(0.5, median=3.0), shape=())
+    assert law.log_prob(torch.tensor(2.0)).item() == pytest.approx(scipy.stats.lognorm(0.5, scale=3.0).logpdf(2.0), rel=1e-5)
+
+
+def test_regularised_horseshoe():
+    """A large weight is N(0, c²), a small one as under the horseshoe; c² is inverse gamma."""
+    lam, tau, c = torch.tensor([1e-3, 1.0, 1e6]), torch.tensor(0.1), torch.tensor(1.7)
+    held = {"w_local_scale": lam, "w_global_scale": tau, "w_slab": c}
+    law, sites = law_of(priors.RegularisedHorseshoe(0.3, slab=2.0, df=4.0), shape=(3,), **held)
+    assert list(sites) == ["w_global_scale", "w_slab", "w_local_scale"]
+    free = (tau * lam).square()
+    torch.testing.assert_close(law.stddev.square(), c.square() * free / (c.square() + free))
+    assert law.stddev[2].item() == pytest.approx(1.7, rel=1e-3)
+    expected = scipy.stats.invgamma(2.0, scale=2.0 * 4.0).logpdf(1.7**2) + math.log(2 * 1.7)
+    assert sites["w_slab"]["fn"].log_prob(c).item() == pytest.approx(expected, rel=1e-5)
+
+
+BAD = {
+    "alpha": (lambda: priors.GammaPrecision(1.0, alpha=0), "GammaPrecision: alpha must be > 0, got 0"),
+    "power": (lambda: priors.GenNormal(1.0, power=-1), "GenNormal: power must be > 0, got -1"),
+    "median": (lambda: priors.LogNormal(1.0, median=0), "LogNormal: median must be > 0, got 0"),
+    "share": (lambda: priors.ScaleMixture(1.0, share=1.0), "ScaleMixture: share must be between 0 and 1, got 1.0"),
+    "ratio": (lambda: priors.ScaleMixture(1.0, ratio=2.0), "ScaleMixture: ratio must be between 0 and 1, got 2.0"),
+    "slab": (lambda: priors.RegularisedHorseshoe(1.0, slab=0), "RegularisedHorseshoe: slab must be > 0, got 0"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_settings(what):
+    make, message = BAD[what]
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("given", [1.0, priors.HalfCauchy, dist.HalfCauchy(1.0)])
+def test_groups_need_a_prior(given):
+    with pytest.raises(TypeError, match=r"PerInput needs the prior of each group's scale, such as HalfCauchy\(1\.0\)"):
+        priors.PerInput(given)
 
 
 @pytest.mark.parametrize("name", LAWS)

@@ -11,7 +11,7 @@ from typing import Any
 KINDS = {
     "net": ("nets", "Networks: plain torch modules, pure functions of (weights, x)."),
     "prior": ("priors", "Priors over weights: (name, shape) -> Distribution."),
-    "scale": ("priors", "Scales of priors: rules that give a number from a weight's shape."),
+    "scale": ("priors", "Scales of priors: rules of a weight's shape, and groups with scales of their own."),
     "likelihood": ("likelihoods", "Likelihoods: the law of a row of y given the network's output."),
     "backend": ("backends", "Backends: settings of one way to infer, with run(model, data) -> Draws."),
     "mass matrix": ("backends", "Mass matrices of NUTS, HMC and AdjustedMCLMC."),

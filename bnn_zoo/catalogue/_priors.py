@@ -20,8 +20,35 @@ def rows() -> Iterator[Entry]:
         tiny="bz.priors.StudentT(0.5, df=5.0)",
     )
     yield law("Horseshoe", "horseshoe", "sparse: a scale for each weight and one for all", 2010, "Carvalho, Polson & Scott")
+    yield law("Cauchy", "cauchy", "tails without a mean")
+    yield law(
+        "GenNormal",
+        "gen_normal",
+        "tails by a power: Laplace, normal and beyond",
+        2005,
+        "Nadarajah",
+        "bz.priors.GenNormal(0.5, power=1.5)",
+    )
+    yield law("Uniform", "uniform", "on an interval around 0")
+    yield law("ScaleMixture", "scale_mixture", "spike and slab: a narrow and a wide normal", 2015, "Blundell et al.")
+    yield law(
+        "RegularisedHorseshoe",
+        "regularised_horseshoe",
+        "horseshoe whose largest weights are normal",
+        2017,
+        "Piironen & Vehtari",
+    )
     yield law("HalfNormal", "half_normal", "on positive numbers, for scales")
     yield law("HalfCauchy", "half_cauchy", "on positive numbers, for scales of groups", 2006, "Gelman")
+    yield law("LogNormal", "log_normal", "on positive numbers, for scales known up to factors")
+    yield law(
+        "GammaPrecision",
+        "gamma_precision",
+        "for scales: gamma on the precision, as Neal writes width:alpha",
+        1996,
+        "Neal",
+        "bz.priors.GammaPrecision(0.05, alpha=0.5)",
+    )
     yield law(
         "LogUniform",
         "log_uniform",
@@ -36,6 +63,19 @@ def rows() -> Iterator[Entry]:
         "another prior for each weight, chosen by a pattern of names",
         tiny="bz.priors.PerSite({'*.bias': bz.priors.Normal(1.0), '*': bz.priors.Laplace(0.5)})",
     )
+    for name, line, year, reference in (
+        ("PerInput", "one scale for each input of a layer: relevance is learnt", 1994, "MacKay"),
+        ("PerUnit", "one scale for each unit of a layer", 1992, "MacKay"),
+    ):
+        yield Entry(
+            name, "scale", "groups", line, year, reference, f"bz.priors.Normal(bz.priors.{name}(bz.priors.HalfCauchy(1.0)))"
+        )
+    for name, line, year, reference in (
+        ("he", "√(2/inputs of a unit), for ReLU", 2015, "He, Zhang, Ren & Sun"),
+        ("glorot", "√(2/(inputs + outputs))", 2010, "Glorot & Bengio"),
+        ("fan_in_plus_one", "1/√(inputs + 1), the bias counted", 2015, "Hernández-Lobato & Adams"),
+    ):
+        yield Entry(name, "scale", "scale", line, year, reference, f"bz.priors.Normal(bz.priors.{name})")
     yield Entry(
         "fan_in",
         "scale",

@@ -1,9 +1,11 @@
 """Probability laws that torch and Pyro lack, with their Kullback-Leibler divergences; and what all laws need."""
 
 from .dropped import Dropped
+from .generalised_normal import GeneralisedNormal
 from .log_uniform import LogUniform
 from .moved import moved
+from .root_inverse_gamma import RootInverseGamma
 from .scale import check_scale
 from .unvalidated import unvalidated
 
-__all__ = ["Dropped", "LogUniform", "check_scale", "moved", "unvalidated"]
+__all__ = ["Dropped", "GeneralisedNormal", "LogUniform", "RootInverseGamma", "check_scale", "moved", "unvalidated"]

@@ -4,14 +4,44 @@
 ``PerSite({"*.bias": Normal(1.0), "*": Horseshoe()})``.
 """
 
+from .cauchy import Cauchy
+from .gamma_precision import GammaPrecision
+from .gen_normal import GenNormal
+from .groups import PerInput, PerUnit
 from .half_cauchy import HalfCauchy
 from .half_normal import HalfNormal
 from .horseshoe import Horseshoe
 from .laplace import Laplace
+from .log_normal import LogNormal
 from .log_uniform import LogUniform
 from .normal import Normal
 from .per_site import PerSite
-from .scale import fan_in
+from .regularised_horseshoe import RegularisedHorseshoe
+from .scale import fan_in, fan_in_plus_one, glorot, he
+from .scale_mixture import ScaleMixture
 from .student_t import StudentT
+from .uniform import Uniform
 
-__all__ = ["HalfCauchy", "HalfNormal", "Horseshoe", "Laplace", "LogUniform", "Normal", "PerSite", "StudentT", "fan_in"]
+__all__ = [
+    "Cauchy",
+    "GammaPrecision",
+    "GenNormal",
+    "HalfCauchy",
+    "HalfNormal",
+    "Horseshoe",
+    "Laplace",
+    "LogNormal",
+    "LogUniform",
+    "Normal",
+    "PerInput",
+    "PerSite",
+    "PerUnit",
+    "RegularisedHorseshoe",
+    "ScaleMixture",
+    "StudentT",
+    "Uniform",
+    "fan_in",
+    "fan_in_plus_one",
+    "glorot",
+    "he",
+]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..laws import check_scale, moved
+from .groups import Groups
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Law:
 
     A tensor has no dimension or the weight's shape: each weight its own scale. A rule is any function of the weight's shape
     that returns one of the others, such as ``fan_in``. A prior (or a Pyro distribution) makes the model hierarchical: the
-    weight's scale is sampled at the site ``"<weight>_scale"``, one scale for the whole tensor. Tensors and distributions
-    follow the data's device and dtype.
+    weight's scale is sampled at the site ``"<weight>_scale"``, one scale for the whole tensor, or one for each group of it
+    with ``PerInput`` and ``PerUnit``. Tensors and distributions follow the data's device and dtype.
     """
 
     scale: Any = 1.0
@@ -31,7 +32,7 @@ class Law:
     def __post_init__(self) -> None:
         if isinstance(self.scale, Real | Tensor):
             check_scale(self.scale, f"{type(self).__name__}: the scale")
-        elif isinstance(self.scale, type) or not (isinstance(self.scale, Distribution) or callable(self.scale)):
+        elif isinstance(self.scale, type) or not (isinstance(self.scale, Distribution | Groups) or callable(self.scale)):
             raise TypeError(
                 f"{type(self).__name__}: the scale must be a tensor, a number, a rule such as fan_in, or a prior such as "
                 f"HalfCauchy(1.0); got {self.scale!r}"
@@ -56,19 +57,46 @@ def fan_in(shape: torch.Size) -> float:
     return math.prod(shape[1:]) ** -0.5
 
 
-def resolve(scale: float | Callable[[torch.Size], Any] | Law | Distribution | Tensor, name: str, shape: torch.Size) -> Any:
+def he(shape: torch.Size) -> float:
+    """√(2/inputs of one unit): keeps the variance of activations under ReLU. He, Zhang, Ren & Sun 2015."""
+    return math.sqrt(2.0) * fan_in(shape)
+
+
+def glorot(shape: torch.Size) -> float:
+    """√(2/(inputs + outputs)), a compromise between activations and gradients. Glorot & Bengio 2010.
+
+    ``[out, in, kh, kw] → (in + out)·kh·kw``; a bias ``[out]`` has one input.
+    """
+    inputs, outputs = math.prod(shape[1:]), shape[:1].numel() * math.prod(shape[2:])
+    return math.sqrt(2.0 / (inputs + outputs))
+
+
+def fan_in_plus_one(shape: torch.Size) -> float:
+    """1/√(inputs of one unit + 1), the bias counted as an input. Hernández-Lobato & Adams 2015, section 2.
+
+    They divide a unit's whole input by it. So it belongs to the weights alone: the rule of a bias would have to know how
+    many inputs its layer has, so give it that number, as in ``{"0.bias": Normal((8 + 1) ** -0.5)}``.
+    """
+    return (math.prod(shape[1:]) + 1.0) ** -0.5
+
+
+def resolve(
+    scale: float | Callable[[torch.Size], Any] | Law | Groups | Distribution | Tensor, name: str, shape: torch.Size
+) -> Any:
     """The scale of weight ``name`` as a number or a tensor; from a prior it is sampled at ``"<name>_scale"``.
 
     Tensors and laws go to torch's default device and dtype, which inside a model are those of the data. Raises ValueError
     where a tensor does not fit the weight's shape or a rule's numbers are not finite and > 0.
     """
     value = scale
-    if callable(scale) and not isinstance(scale, Law | Distribution):
+    if callable(scale) and not isinstance(scale, Law | Distribution | Groups):
         value = scale(shape)
         if isinstance(value, Real | Tensor):
             check_scale(value, f"the scale that the rule gives {name!r}")
     site, device, dtype = f"{name}_scale", torch.get_default_device(), torch.get_default_dtype()
-    if isinstance(value, Law):
+    if isinstance(value, Groups):
+        value = value.prior(site, value.shape(shape))
+    elif isinstance(value, Law):
         value = value(site, torch.Size())
     if isinstance(value, Distribution):
         law = moved(value, device, dtype)

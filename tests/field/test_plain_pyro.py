@@ -385,3 +385,46 @@ def test_batchnorm_that_looks_at_other_rows():
     for layer in (torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3, track_running_stats=False).eval()):
         with pytest.raises(bz.ModelError, match=r"BatchNorm1d .* depends on the other rows"):
             LogJoint(normalised(layer.double()), (numbers(8, 3), numbers(8)))
+
+
+# ---------------------------------------------------------------------- mixtures as priors
+
+
+def parts(*numbers_of_parts):
+    return (torch.tensor(n, dtype=torch.float64) for n in numbers_of_parts)
+
+
+def mixed(law, *arguments):
+    return dist.MixtureSameFamily(dist.Categorical(torch.tensor([0.3, 0.7], dtype=torch.float64)), law(*parts(*arguments)))
+
+
+@pytest.mark.parametrize(
+    "law, frozen",
+    [
+        (lambda: mixed(dist.Normal, [-2.0, 1.0], [0.5, 1.0]), (stats.norm(-2, 0.5), stats.norm(1, 1))),
+        (lambda: mixed(dist.Gamma, [2.0, 5.0], [1.0, 2.0]), (stats.gamma(2), stats.gamma(5, scale=0.5))),
+        (lambda: mixed(dist.Beta, [2.0, 5.0], [1.0, 2.0]), (stats.beta(2, 1), stats.beta(5, 2))),
+    ],
+    ids=["real", "positive", "unit interval"],
+)
+def test_a_mixture_is_a_prior_like_others(law, frozen):
+    """Its support is that of its parts: torch wraps it in a constraint of its own, for which there is no bijection."""
+
+    def model():
+        pyro.sample("a", law())
+        pyro.sample("b", law().expand([3]).to_event(1))
+
+    joint = LogJoint(model, (), dtype=torch.float64)
+    u = torch.linspace(-1.0, 1.0, 8, dtype=torch.float64).reshape(2, 4)
+    sites = joint.constrain(u)
+    x = torch.cat([sites["a"][:, None], sites["b"]], 1).numpy()
+    expected = np.log(0.3 * frozen[0].pdf(x) + 0.7 * frozen[1].pdf(x)).sum(1) + joint.log_jacobian(u).numpy()
+    np.testing.assert_allclose(joint(u)[0].numpy(), expected, rtol=1e-10)
+
+
+def test_a_mixture_whose_parts_have_bounds_of_their_own_is_refused():
+    def model():
+        pyro.sample("a", mixed(dist.Uniform, [0.0, 1.0], [1.0, 3.0]))
+
+    with pytest.raises(bz.ModelError, match="no bijection from the real line to its support MixtureSameFamilyConstraint"):
+        LogJoint(model, ())

@@ -1,0 +1,27 @@
+"""LogNormal prior."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+
+from .scale import Law, resolve
+
+
+@dataclass(frozen=True)
+class LogNormal(Law):
+    """On the positive numbers: the logarithm is normal with mean ``log(median)`` and standard deviation ``scale``."""
+
+    median: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.median > 0:
+            raise ValueError(f"LogNormal: median must be > 0, got {self.median}")
+
+    def __call__(self, name: str, shape: torch.Size) -> Any:
+        return dist.LogNormal(math.log(self.median), resolve(self.scale, name, shape)).expand(shape).to_event(len(shape))
