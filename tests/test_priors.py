@@ -239,12 +239,12 @@ def test_regularised_horseshoe():
 
 
 BAD = {
-    "alpha": (lambda: priors.GammaPrecision(1.0, alpha=0), "GammaPrecision: alpha must be > 0, got 0"),
-    "power": (lambda: priors.GenNormal(1.0, power=-1), "GenNormal: power must be > 0, got -1"),
-    "median": (lambda: priors.LogNormal(1.0, median=0), "LogNormal: median must be > 0, got 0"),
+    "alpha": (lambda: priors.GammaPrecision(1.0, alpha=0), "GammaPrecision: alpha must be a finite number > 0, got 0"),
+    "power": (lambda: priors.GenNormal(1.0, power=-1), "GenNormal: power must be a finite number > 0, got -1"),
+    "median": (lambda: priors.LogNormal(1.0, median=0), "LogNormal: median must be a finite number > 0, got 0"),
     "share": (lambda: priors.ScaleMixture(1.0, share=1.0), "ScaleMixture: share must be between 0 and 1, got 1.0"),
     "ratio": (lambda: priors.ScaleMixture(1.0, ratio=2.0), "ScaleMixture: ratio must be between 0 and 1, got 2.0"),
-    "slab": (lambda: priors.RegularisedHorseshoe(1.0, slab=0), "RegularisedHorseshoe: slab must be > 0, got 0"),
+    "slab": (lambda: priors.RegularisedHorseshoe(1.0, slab=0), "RegularisedHorseshoe: slab must be a finite number > 0, got 0"),
 }
 
 
@@ -355,7 +355,7 @@ def test_scale_of_a_wrong_kind():
         law_of(priors.Normal(lambda shape: None))
     with pytest.raises(TypeError, match=r"Laplace: .* or a prior such as HalfCauchy\(1\.0\); got <class"):
         priors.Laplace(priors.HalfCauchy)
-    with pytest.raises(ValueError, match=r"StudentT: df must be > 0, got 0"):
+    with pytest.raises(ValueError, match=r"StudentT: df must be a finite number > 0, got 0"):
         priors.StudentT(1.0, df=0)
 
 

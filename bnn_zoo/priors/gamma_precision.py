@@ -24,8 +24,7 @@ class GammaPrecision(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.alpha > 0:
-            raise ValueError(f"GammaPrecision: alpha must be > 0, got {self.alpha}")
+        self._need_positive("alpha")
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
         width = torch.as_tensor(resolve(self.scale, name, shape))

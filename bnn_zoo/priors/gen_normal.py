@@ -22,8 +22,7 @@ class GenNormal(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.power > 0:
-            raise ValueError(f"GenNormal: power must be > 0, got {self.power}")
+        self._need_positive("power")
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
         scale = torch.as_tensor(resolve(self.scale, name, shape))

@@ -20,8 +20,7 @@ class LogNormal(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.median > 0:
-            raise ValueError(f"LogNormal: median must be > 0, got {self.median}")
+        self._need_positive("median")
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
         return dist.LogNormal(math.log(self.median), resolve(self.scale, name, shape)).expand(shape).to_event(len(shape))

@@ -27,9 +27,7 @@ class RegularisedHorseshoe(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("slab", "df"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"RegularisedHorseshoe: {name} must be > 0, got {getattr(self, name)}")
+        self._need_positive("slab", "df")
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
         law = dist.HalfCauchy(resolve(self.scale, name, shape))

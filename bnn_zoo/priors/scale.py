@@ -38,6 +38,11 @@ class Law:
                 f"HalfCauchy(1.0); got {self.scale!r}"
             )
 
+    def _need_positive(self, *names: str) -> None:
+        """Raise ValueError unless these settings are finite numbers > 0."""
+        for name in names:
+            check_scale(getattr(self, name), f"{type(self).__name__}: {name}")
+
     def __call__(self, name: str, shape: torch.Size) -> Any:
         raise NotImplementedError
 

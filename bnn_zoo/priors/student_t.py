@@ -23,8 +23,7 @@ class StudentT(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.df > 0:
-            raise ValueError(f"StudentT: df must be > 0, got {self.df}")
+        self._need_positive("df")
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
         scale = resolve(self.scale, name, shape)
