@@ -13,7 +13,7 @@ from pathlib import Path
 from bnn_zoo.catalogue import ENTRIES, KINDS, Entry, of
 
 ROOT = Path(__file__).parents[1]
-GENERATED = ("nets", "priors", "likelihoods", "backends", "handlers", "guides")
+GENERATED = ("nets", "priors", "likelihoods", "backends", "handlers", "guides", "zoo")
 """Packages whose exports are the catalogue's members and nothing else."""
 WIDTH = 125
 
@@ -69,6 +69,7 @@ def readme() -> str:
         return ", ".join(f"`{e.name}`" for e in members)
 
     rows = [
+        ("published models", names("published")),
         ("nets", names("net") + "; any `torch.nn.Module` (BatchNorm with fixed statistics: `net.eval()`)"),
         ("priors", names("prior") + "; a scale is a number, a tensor, a prior, or " + names("scale")),
         ("likelihoods", names("likelihood")),
@@ -82,6 +83,16 @@ def readme() -> str:
     return re.sub(r"(<!-- from the catalogue -->\n).*?(\n<!-- end -->)", lambda m: m[1] + table + m[2], text, flags=re.S)
 
 
+def published() -> Iterator[str]:
+    yield "| | network | weights | prior | likelihood | data | temperature | from |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for e in of("published").values():
+        f = e.facts
+        parts = (f["architecture"], f"{f['weights']:,}", f["prior"], f["likelihood"], f["data"], f["temperature"], source(e))
+        yield f"| `{e.name}`: {e.line} | {' | '.join(parts)} |"
+    yield ""
+
+
 def page() -> str:
     """docs/catalogue.md: every member with its source and an example."""
     parts = [
@@ -90,6 +101,9 @@ def page() -> str:
         "This page is written by `python .ci/lists.py` from `bnn_zoo/catalogue/`.\n",
     ]
     for kind, (_, line) in KINDS.items():
+        if kind == "published":
+            parts += [f"## {line.split(':')[0]}\n", line + " They are in `bz.zoo`.\n", *published()]
+            continue
         backend = kind == "backend"
         parts += [f"## {line.split(':')[0].rstrip('.')}\n", line + "\n"]
         parts += ["| | | rows | exact | from |", "|---|---|---|---|---|"] if backend else ["| | | from |", "|---|---|---|"]

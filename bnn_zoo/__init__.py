@@ -14,6 +14,7 @@ from . import (
     plots,
     priors,
     schedules,
+    zoo,
 )
 from .backends import (
     HMC,
@@ -92,4 +93,5 @@ __all__ = [
     "plots",
     "priors",
     "schedules",
+    "zoo",
 ]

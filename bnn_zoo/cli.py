@@ -32,7 +32,8 @@ def main() -> None:
 
 COMPARE = """Sample one Bayesian neural network with several backends and compare them.
 
-One hidden layer of 50 tanh units, weights N(0, 1/fan-in), on a train/test split of real data.
+One hidden layer of 50 tanh units, weights N(0, 1/fan-in), or a published network with --model, on a train/test split of real
+data.
 
 Says how the file was read, prints one table, and writes <backend>.nc (ArviZ InferenceData), the table and pictures to OUT.
 
@@ -54,6 +55,9 @@ def compare(
     backends: Annotated[str, typer.Option(help="which, comma-separated, or all: see bnn-zoo list backends")] = ",".join(
         comparison.USUAL
     ),
+    model: Annotated[
+        str | None, typer.Option(help="a published network that fits the data, such as sommer_regression: see bnn-zoo list")
+    ] = None,
     chains: Annotated[int, typer.Option(min=1, help="of each backend; at most 2 of MeanField, where they are restarts")] = 4,
     draws: Annotated[int, typer.Option(min=25, help="kept draws of each chain")] = 300,
     seed: Annotated[int, typer.Option(help="of the split and of every backend; 0 … 2**64 − 1")] = 0,
@@ -78,10 +82,11 @@ def compare(
         words: dict[str, Any] = {"missing": missing or (), "drop": drop or (), "decimal": decimal}
         between = separator.replace("\\t", "\t") if separator else separator
         made = table(data, target=target, task=task, separator=between, split=split, seed=seed, **words)  # type: ignore[arg-type]
-    except (ValueError, RuntimeError, OSError) as error:
-        _stop(str(error))
+        chosen = comparison.published(model, made) if model else None
+    except (ValueError, RuntimeError, OSError, KeyError) as error:
+        _stop(str(error.args[0] if isinstance(error, KeyError) else error))
     settings = {name: comparison.BACKENDS[name](chains, draws, len(made.x)) for name in names}
-    frame = _run(made, settings, out, seed=seed, device=device, progress=progress)
+    frame = _run(made, settings, out, model=chosen, seed=seed, device=device, progress=progress)
     typer.echo("\n" + comparison.markdown(frame))
     typer.echo(_legend(made.classes, made.target))
     typer.echo(f"\nWritten to {out}/: " + _contents(out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from . import export, metrics, plots
 from ._interrupt import pressed
 from .bnn import BNN
-from .catalogue import Entry, of
+from .catalogue import Entry, find, of
 from .data import Table
 from .diagnostics import summarise
 from .fit import fit
@@ -48,6 +50,28 @@ def network(table: Table) -> BNN:
     outputs = len(table.classes) if len(table.classes) > 2 else 1
     likelihood: Any = Gaussian() if not table.classes else (Bernoulli() if outputs == 1 else Categorical())
     return BNN(MLP(table.x.shape[1], outputs, hidden=(HIDDEN,)), Normal(fan_in), likelihood)
+
+
+def published(name: str, table: Table) -> BNN:
+    """The published model of this name for the table's inputs. Raises ValueError where there is none, or it does not fit."""
+    entries = of("published")
+    if name not in entries:
+        find(name)  # raises with the nearest names
+        raise ValueError(f"{name} is no published model: choose from {', '.join(entries)}")
+    entry = entries[name]
+    takes_inputs = "inputs" in inspect.signature(entry.constructor).parameters
+    model = entry.constructor(**({"inputs": table.x.shape[1]} if takes_inputs else {}))
+    if not isinstance(model, BNN):
+        raise ValueError(f"{name} is no network, and has no inputs to predict from: fit it in Python, bz.zoo.{name}()")
+    try:
+        with torch.no_grad():
+            model(table.x[:2], table.y[:2])
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} ({entry.facts['architecture']}, {entry.facts['likelihood']}) does not fit {table.name} "
+            f"({table.x.shape[1]} inputs, {f'{len(table.classes)} classes' if table.classes else 'a real target'}): {error}"
+        ) from error
+    return model
 
 
 class NothingFinished(RuntimeError):
@@ -91,19 +115,21 @@ def run(
     backends: Mapping[str, Backend],
     out: Path,
     *,
+    model: BNN | None = None,
     seed: int = 0,
     device: str | None = None,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Fit ``network(table)`` with every backend; write ``<backend>.nc``, table.md, table.csv and pictures into ``out``.
+    """Fit ``model``, by default ``network(table)``, with every backend; write ``<backend>.nc``, table.md, table.csv and
+    pictures into ``out``.
 
     Each backend's files are written as soon as it is done. A backend that fails is reported and left out. Ctrl-C stops the
     run: the backend under way is left out, what is written stays, and KeyboardInterrupt is raised. Where nothing was
     written, ``out`` is removed again. Raises FileExistsError if ``out`` exists, another OSError if it cannot be made or
     written, NothingFinished if every backend failed.
     """
-    model, outcomes = network(table), dict[str, Outcome]()
+    model, outcomes = model or network(table), dict[str, Outcome]()
     with _folder(out), pressed() as interrupted:
         say(f"{table.name}: {len(table.x)} training and {len(table.x_test)} test rows, {table.x.shape[1]} features; {model}")
         for note in table.notes:

@@ -49,7 +49,13 @@ def _sections(e: Entry) -> Iterator[str]:
         rows = "all rows at each step" if e.facts["rows"] == "all" else "minibatches or all rows"
         exact = "yes, up to Monte Carlo error" if e.facts["exact"] == "yes" else f"no: {e.facts['exact']}"
         yield f"family  {e.facts['family']}\nrows    {rows}\nexact   {exact}"
-    if settings := list(_settings(e.constructor)):
+    if e.kind == "published":
+        yield "\n".join(_fact(name, e.facts[name]) for name in e.facts if name != "x")
+    if (
+        settings := []
+        if e.kind in {"scale", "start"} and inspect.isfunction(e.constructor)
+        else list(_settings(e.constructor))
+    ):
         yield "Settings\n" + "\n".join(settings)
     yield _reflowed(inspect.getdoc(e.constructor) or "")
     if e.tiny:
@@ -68,13 +74,18 @@ def _reflowed(docstring: str) -> str:
     return "\n".join(parts)
 
 
+def _fact(name: str, value: Any) -> str:
+    shown = f"{value:,}" if isinstance(value, int) else str(value)
+    return fill(shown, WIDTH, initial_indent=f"{name:14s} ", subsequent_indent=" " * 15)
+
+
 def _settings(constructor: Any) -> Iterator[str]:
     """Each setting with its default."""
     signature: Any = inspect.signature
     if is_dataclass(constructor):
         taken = {f.name for f in fields(constructor) if f.init}
         parameters = [p for n, p in signature(constructor).parameters.items() if n in taken]
-    elif inspect.isclass(constructor) and constructor.__init__ is not object.__init__:
+    elif inspect.isfunction(constructor) or constructor.__init__ is not object.__init__:
         parameters = list(signature(constructor).parameters.values())
     else:
         return

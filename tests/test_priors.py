@@ -244,7 +244,10 @@ BAD = {
     "median": (lambda: priors.LogNormal(1.0, median=0), "LogNormal: median must be a finite number > 0, got 0"),
     "share": (lambda: priors.ScaleMixture(1.0, share=1.0), "ScaleMixture: share must be between 0 and 1, got 1.0"),
     "ratio": (lambda: priors.ScaleMixture(1.0, ratio=2.0), "ScaleMixture: ratio must be between 0 and 1, got 2.0"),
-    "slab": (lambda: priors.RegularisedHorseshoe(1.0, slab=0), "RegularisedHorseshoe: slab must be a finite number > 0, got 0"),
+    "slab": (
+        lambda: priors.RegularisedHorseshoe(1.0, slab=0),
+        "RegularisedHorseshoe: slab must be a finite number > 0, got 0",
+    ),
 }
 
 
@@ -284,6 +287,24 @@ def test_scale_by_prior(name, hyper):
     expected = hyper if isinstance(hyper, dist.Distribution) else hyper("", torch.Size())
     assert torch.equal(hyper_law.log_prob(torch.tensor(0.9)), expected.log_prob(torch.tensor(0.9)))
     assert made.log_prob(torch.ones(3, 4)).item() == pytest.approx(12 * reference(1.5).logpdf(1), rel=1e-5)
+
+
+def test_a_rule_in_the_prior_of_a_scale_is_one_of_the_weight():
+    """``HalfCauchy(fan_in)`` as a scale: it is the weight that has inputs, at any depth and in groups."""
+    for prior in (
+        priors.Normal(priors.HalfCauchy(fan_in)),
+        priors.Normal(priors.PerInput(priors.HalfCauchy(fan_in))),
+        priors.Horseshoe(fan_in),
+    ):
+        _, sites = law_of(prior)
+        law = next(iter(sites.values()))["fn"]
+        value = torch.full(law.event_shape, 0.9)
+        expected = scipy.stats.halfcauchy(0, 0.5).logpdf(value.numpy()).sum()
+        assert law.log_prob(value).item() == pytest.approx(expected, rel=1e-5)
+    _, sites = law_of(priors.Normal(priors.HalfNormal(priors.HalfCauchy(fan_in))))
+    assert sites["w_scale_scale"]["fn"].log_prob(torch.tensor(0.9)).item() == pytest.approx(
+        scipy.stats.halfcauchy(0, 0.5).logpdf(0.9), rel=1e-5
+    )
 
 
 def test_hierarchy_of_two_levels():

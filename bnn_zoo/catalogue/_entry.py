@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 KINDS = {
+    "published": ("zoo", "Published models: ready to fit, with the paper's network, prior, likelihood."),
     "net": ("nets", "Networks: plain torch modules, pure functions of (weights, x)."),
     "prior": ("priors", "Priors over weights: (name, shape) -> Distribution."),
     "scale": ("priors", "Scales of priors: rules of a weight's shape, and groups with scales of their own."),
@@ -38,7 +39,8 @@ class Entry:
         of its kind. Backends: ``exact``, "yes" for draws from the posterior up to Monte Carlo error, else how they are off;
         ``rows``, "all" or "minibatches"; ``family``; ``compare``, their settings in ``bnn-zoo compare`` as code of the
         numbers chains, draws and rows. Networks: ``x``, the shape of a row that the tiny one takes. Likelihoods:
-        ``outputs``, how many the network gives for the tiny one, and ``y``, the shape of a row of y.
+        ``outputs``, how many the network gives for the tiny one, and ``y``, the shape of a row of y. Published models:
+        ``architecture``, number of ``weights``, ``prior``, ``likelihood``, ``data``, ``temperature``, and ``x``.
     """
 
     name: str

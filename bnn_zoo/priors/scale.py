@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any
 
@@ -22,9 +22,10 @@ class Law:
     """Base of the priors that are one law with a scale. The scale is a number > 0, a tensor, a rule, or a prior.
 
     A tensor has no dimension or the weight's shape: each weight its own scale. A rule is any function of the weight's shape
-    that returns one of the others, such as ``fan_in``. A prior (or a Pyro distribution) makes the model hierarchical: the
-    weight's scale is sampled at the site ``"<weight>_scale"``, one scale for the whole tensor, or one for each group of it
-    with ``PerInput`` and ``PerUnit``. Tensors and distributions follow the data's device and dtype.
+    that returns one of the others, such as ``fan_in``; also in the prior of a scale it is given the shape of the weight. A
+    prior (or a Pyro distribution) makes the model hierarchical: the weight's scale is sampled at the site
+    ``"<weight>_scale"``, one scale for the whole tensor, or one for each group of it with ``PerInput`` and ``PerUnit``.
+    Tensors and distributions follow the data's device and dtype.
     """
 
     scale: Any = 1.0
@@ -100,9 +101,9 @@ def resolve(
             check_scale(value, f"the scale that the rule gives {name!r}")
     site, device, dtype = f"{name}_scale", torch.get_default_device(), torch.get_default_dtype()
     if isinstance(value, Groups):
-        value = value.prior(site, value.shape(shape))
+        value = at_weight(value.prior, shape)(site, value.shape(shape))
     elif isinstance(value, Law):
-        value = value(site, torch.Size())
+        value = at_weight(value, shape)(site, torch.Size())
     if isinstance(value, Distribution):
         law = moved(value, device, dtype)
         value = pyro.sample(site, law.to_event(len(law.batch_shape)))
@@ -116,6 +117,21 @@ def resolve(
     if not isinstance(value, Real):
         raise TypeError(f"the scale rule of {name!r} must return a number, got {type(value).__name__}")
     return float(value)
+
+
+def at_weight(prior: Any, shape: torch.Size) -> Any:
+    """A prior of a scale, with its own rules taken at the shape of the weight: ``HalfCauchy(fan_in)`` for [3, 4] is
+    ``HalfCauchy(0.5)``, for it is the weight that has inputs. Priors that are no ``Law`` stay as they are."""
+    if isinstance(prior, Groups):
+        return replace(prior, prior=at_weight(prior.prior, shape))
+    if not isinstance(prior, Law):
+        return prior
+    scale = prior.scale
+    if isinstance(scale, Law | Groups):
+        scale = at_weight(scale, shape)
+    elif callable(scale) and not isinstance(scale, Distribution):
+        scale = scale(shape)
+    return replace(prior, scale=scale)
 
 
 def _fits(scale: torch.Size, shape: torch.Size) -> bool:

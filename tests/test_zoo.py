@@ -1,0 +1,226 @@
+"""Published models: the facts that papers state, the density by their formulas, and a short run of each."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import fbm
+import numpy as np
+import pytest
+import scipy.stats as st
+import torch
+
+import bnn_zoo as bz
+from bnn_zoo import comparison
+from bnn_zoo.catalogue import of
+from bnn_zoo.data import table
+
+PUBLISHED = of("published")
+NETWORKS = {n: e for n, e in PUBLISHED.items() if e.facts["x"]}
+SMALL = [n for n in NETWORKS if "width" not in NETWORKS[n].tiny]
+
+
+def rows(name, count=7, dtype=torch.float64):
+    """Rows that fit the model, and labels of its law."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, *NETWORKS[name].facts["x"], generator=generator, dtype=dtype)
+    law = NETWORKS[name].facts["likelihood"]
+    if law == "Categorical":
+        return x, torch.arange(count) % 3
+    y = torch.randn(count, generator=generator, dtype=dtype)
+    return x, (y > 0).to(dtype) if law == "Bernoulli" else y
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_number_of_weights_is_that_of_the_paper(name):
+    model = NETWORKS[name].constructor()
+    assert sum(p.numel() for p in model.net.parameters()) == NETWORKS[name].facts["weights"]
+    sizes = [
+        int(s)
+        for s in NETWORKS[name].facts["architecture"].split()[0].replace("d", str(NETWORKS[name].facts["x"][0])).split("-")
+    ]
+    assert [(p.shape[1], p.shape[0]) for n, p in model.net.named_parameters() if p.dim() == 2] == list(pairwise(sizes))
+    activation = {"tanh": torch.nn.Tanh, "ReLU": torch.nn.ReLU}[NETWORKS[name].facts["architecture"].split()[1]]
+    assert isinstance(model.net[1], activation)
+
+
+# ---------------------------------------------------------------------- densities by the papers' formulas, in numpy
+
+
+def precision_prior(s, mean, alpha):
+    """log density of a scale s whose precision is Gamma(alpha/2) of this mean."""
+    return st.gamma(alpha / 2, scale=2 * mean / alpha).logpdf(s**-2.0) + np.log(2.0 * s**-3.0)
+
+
+def forward(sites, x, activation):
+    """The network's output by hand."""
+    layers = sorted({n.split(".")[0] for n in sites if n.endswith(".weight")}, key=int)
+    h = x.numpy()
+    for i, layer in enumerate(layers):
+        h = h @ sites[f"{layer}.weight"].T + sites[f"{layer}.bias"]
+        h = activation(h) if i + 1 < len(layers) else h
+    return h
+
+
+def normals(sites, scale):
+    return sum(st.norm(0, scale).logpdf(v).sum() for v in sites.values())
+
+
+def relu(h):
+    return np.maximum(h, 0)
+
+
+def softmax(f, y):
+    return (f[np.arange(len(y)), y] - np.log(np.exp(f).sum(1))).sum()
+
+
+def neal(sites, x, y, into):
+    """Prior of Neal's regression and binary networks without the noise, and the output."""
+    out = precision_prior(sites["0.weight_scale"], 1 / 0.05**2, 0.5) if into else 0.0
+    out += precision_prior(sites["0.bias_scale"], 1 / 0.05**2, 0.5)
+    hidden = sites["2.weight"].shape[1]
+    out += precision_prior(sites["2.weight_scale"], hidden / 0.05**2, 0.5)
+    for name in ("0.bias", "2.weight") + (("0.weight",) if into else ()):
+        out += st.norm(0, sites[f"{name}_scale"]).logpdf(sites[name]).sum()
+    return out, forward(sites, x, np.tanh)
+
+
+def neal_regression(sites, x, y):
+    prior, f = neal(sites, x, y, True)
+    prior += st.norm(0, 100).logpdf(sites["2.bias"]).sum() + precision_prior(sites["noise"], 400, 0.5)
+    return prior + st.norm(f[:, 0], sites["noise"]).logpdf(y).sum()
+
+
+def neal_binary(sites, x, y):
+    prior, f = neal(sites, x, y, True)
+    return prior + st.norm(0, 100).logpdf(sites["2.bias"]).sum() + st.bernoulli(1 / (1 + np.exp(-f[:, 0]))).logpmf(y).sum()
+
+
+def neal_classes(sites, x, y):
+    prior, f = neal(sites, x, y, False)
+    common, each = sites["0.weight_scale_scale"], sites["0.weight_scale"]
+    prior += precision_prior(common, 400.0, 0.5).sum() + precision_prior(each, common**-2.0, 1.0).sum()
+    prior += st.norm(0, each).logpdf(sites["0.weight"]).sum()
+    prior += (
+        precision_prior(sites["2.bias_scale"], 400.0, 0.5) + st.norm(0, sites["2.bias_scale"]).logpdf(sites["2.bias"]).sum()
+    )
+    return prior + softmax(f, y)
+
+
+def blundell_mnist(sites, x, y):
+    both = [0.5 * st.norm(0, 1).pdf(v) + 0.5 * st.norm(0, math.exp(-6)).pdf(v) for v in sites.values()]
+    return sum(np.log(b).sum() for b in both) + softmax(forward(sites, x, relu), y)
+
+
+def sommer_regression(sites, x, y):
+    f = forward(sites, x, relu)
+    sd = 1e-3 + np.log1p(np.exp(f[:, 1]))
+    return normals(sites, 1.0) + st.norm(f[:, 0], sd).logpdf(y).sum()
+
+
+FORMULAS = {
+    "neal_regression": neal_regression,
+    "neal_binary": neal_binary,
+    "neal_classes": neal_classes,
+    "blundell_mnist": blundell_mnist,
+    "li_mnist": lambda s, x, y: normals(s, 1.0) + softmax(forward(s, x, relu), y),
+    "tran_regression": lambda s, x, y: normals(s, 1.0) + st.norm(forward(s, x, np.tanh)[:, 0], 0.1**0.5).logpdf(y).sum(),
+    "li_surrogate": lambda s, x, y: normals(s, 10**0.5) + st.norm(forward(s, x, np.tanh)[:, 0], 0.1**0.5).logpdf(y).sum(),
+    "sommer_regression": sommer_regression,
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_density(name):
+    """A density never changes under a name: prior and likelihood at two points, from the paper's formula alone."""
+    model, (x, y) = NETWORKS[name].make(), rows(name)
+    joint = bz.LogJoint(model, (x, y))
+    u = 0.4 * torch.randn(2, joint.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    value, jacobian = joint(u)[0], joint.log_jacobian(u)
+    for k in range(2):
+        sites = {n: s[k].numpy() for n, s in joint.constrain(u).items()}
+        expected = float(FORMULAS[name](sites, x, y.numpy())) + float(jacobian[k])
+        assert float(value[k]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_neals_regression_is_the_one_of_the_benchmarks():
+    """The same law as a Pyro model written by hand on precisions, up to the Jacobian of s = τ^(−½) for each of four."""
+    x, y = rows("neal_regression")
+    ours, theirs = bz.LogJoint(bz.zoo.neal_regression(), (x, y)), bz.LogJoint(fbm.regression, (x, y))
+    u = 0.4 * torch.randn(1, ours.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    s = {n: v[0] for n, v in ours.constrain(u).items()}
+    scales = [s["0.weight_scale"], s["noise"], s["0.bias_scale"], s["2.weight_scale"]]
+    tau = dict(
+        zip(("in_precision", "noise_precision", "bias_precision", "out_precision"), (v**-2 for v in scales), strict=True)
+    )
+    weights = {"w": s["0.weight"].T, "b": s["0.bias"], "v": s["2.weight"].T, "c": s["2.bias"]}
+    v = theirs.unconstrain({n: t[None] for n, t in (tau | weights).items()})
+    change = sum(float((2.0 * scale**-3).log()) for scale in scales)
+    mine = float(ours(u)[0] - ours.log_jacobian(u))
+    assert mine == pytest.approx(float(theirs(v)[0] - theirs.log_jacobian(v)) + change, rel=1e-10)
+
+
+def test_welling_and_tehs_mixture():
+    y = torch.tensor([0.3, -1.0, 2.5, 1.0], dtype=torch.float64)
+    joint = bz.LogJoint(bz.zoo.welling_teh_mixture(), (y,))
+    for a, b in ((0.0, 1.0), (1.0, -1.0), (-0.4, 2.0)):
+        parts = 0.5 * st.norm(a, 2**0.5).pdf(y) + 0.5 * st.norm(a + b, 2**0.5).pdf(y)
+        expected = st.norm(0, 10**0.5).logpdf(a) + st.norm(0, 1).logpdf(b) + np.log(parts).sum()
+        assert float(joint(torch.tensor([[a, b]], dtype=torch.float64))[0]) == pytest.approx(float(expected), rel=1e-10)
+
+
+# ---------------------------------------------------------------------- runs
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
+@pytest.mark.parametrize(
+    "backend", [bz.HMC(chains=2, warmup=5, draws=5, max_leapfrogs=3), bz.MAP(chains=2, steps=10)], ids=["HMC", "MAP"]
+)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_ten_steps_and_export(name, backend, request):
+    if name not in NETWORKS:
+        data = (torch.randn(20, generator=torch.Generator().manual_seed(0)),)
+    else:
+        x, y = rows(name, 12)
+        data = (x.float(), y.float() if y.is_floating_point() else y)
+    posterior = bz.fit(PUBLISHED[name].make(), data, backend, progress=False)
+    assert all(torch.isfinite(v).all() for v in posterior.draws.sites.values())
+    groups = bz.export.groups(posterior.to_inference_data())
+    assert {"posterior", "log_likelihood", "observed_data"} <= set(groups)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_neals_regression_on_his_data(real_data: Path):
+    """Within the first mode his program gives a test log density of .854 ± .019 and 1.39 at 0."""
+    train, (x, y) = fbm.load(real_data, fbm.CASES["fbm-regression"])
+    posterior = bz.fit(bz.zoo.neal_regression(), train, bz.MCLMC(), progress=False)
+    assert float(posterior.predict(x).log_prob(y).mean()) > 0.82
+    assert abs(float(posterior.predict(torch.zeros(1, 1)).mean) - 1.38) < 0.02
+
+
+# ---------------------------------------------------------------------- in the compare run
+
+
+def test_a_published_network_takes_the_inputs_of_the_data():
+    made = comparison.published("sommer_regression", table("diabetes"))
+    assert made.net[0].in_features == 10
+
+
+BAD = {
+    "widths": (
+        "neal_regression",
+        ValueError,
+        r"neal_regression \(1-8-1 tanh, Gaussian.*does not fit diabetes \(10 inputs, a real",
+    ),
+    "no network": ("welling_teh_mixture", ValueError, "is no network, and has no inputs"),
+    "no model": ("NUTS", ValueError, "NUTS is no published model: choose from neal_regression"),
+    "no name": ("somer_regression", KeyError, "did you mean sommer_regression"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_does_not_fit_is_refused(what):
+    name, kind, message = BAD[what]
+    with pytest.raises(kind, match=message):
+        comparison.published(name, table("diabetes"))
