@@ -151,7 +151,11 @@ def show(
         _stop(str(error.args[0] if isinstance(error, KeyError) else error))
     typer.echo("\n\n".join(map(showing.member, found)))
     if made is not None:
-        typer.echo(f"\nOn {made.name}\n" + showing.on_data(comparison.network(made), (made.x, made.y)))
+        try:
+            model = comparison.published(found[0].name, made) if found[0].kind == "published" else comparison.network(made)
+        except ValueError as error:
+            _stop(str(error))
+        typer.echo(f"\nOn {made.name}\n" + showing.on_data(model, (made.x, made.y)))
 
 
 @app.command()

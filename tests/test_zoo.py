@@ -174,10 +174,12 @@ def test_welling_and_tehs_mixture():
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
 @pytest.mark.parametrize(
-    "backend", [bz.HMC(chains=2, warmup=5, draws=5, max_leapfrogs=3), bz.MAP(chains=2, steps=10)], ids=["HMC", "MAP"]
+    "backend",
+    [bz.HMC(chains=2, warmup=5, draws=5, max_leapfrogs=3), pytest.param(bz.MAP(chains=2, steps=10), marks=pytest.mark.slow)],
+    ids=["HMC", "MAP"],
 )
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_ten_steps_and_export(name, backend, request):
+def test_ten_steps_and_export(name, backend):
     if name not in NETWORKS:
         data = (torch.randn(20, generator=torch.Generator().manual_seed(0)),)
     else:
