@@ -2,15 +2,19 @@
 
 import pickle
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
 from pyro import poutine
 
+import bnn_zoo as bz
 from bnn_zoo import likelihoods, priors
+from bnn_zoo._scope import seeded
+from bnn_zoo.catalogue import of
 from bnn_zoo.likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian
-from bnn_zoo.types import Likelihood
+from bnn_zoo.types import Likelihood, ModelError
 
 N = 5
 ROWS = [  # likelihood, outputs of the net, shape of one row of y
@@ -25,7 +29,25 @@ ROWS = [  # likelihood, outputs of the net, shape of one row of y
     (Categorical(), 2, ()),
     (Categorical(), 10, ()),
     (Bernoulli(), 1, ()),
+    (likelihoods.StudentT(0.5), 1, ()),
+    (likelihoods.StudentT(df=dist.Gamma(2.0, 0.1)), 3, (3,)),
+    (likelihoods.Laplace(0.5), 1, ()),
+    (likelihoods.Laplace(), 2, (2,)),
+    (likelihoods.Poisson(), 1, ()),
+    (likelihoods.Poisson(), 3, (3,)),
+    (likelihoods.NegativeBinomial(3.0), 1, ()),
+    (likelihoods.NegativeBinomial(), 2, (2,)),
+    (likelihoods.Beta(3.0), 1, ()),
+    (likelihoods.Beta(), 2, (2,)),
+    (likelihoods.Ordinal(4), 1, ()),
 ]
+HELD = {
+    "noise": torch.tensor(0.8),
+    "df": torch.tensor(5.0),
+    "concentration": torch.tensor(3.0),
+    "cutpoints": torch.tensor([-1.0, 0.5, 2.0]),
+}
+INTEGERS = (Categorical, likelihoods.Ordinal)
 CONTRACT = pytest.mark.parametrize("likelihood, outputs, row", ROWS, ids=lambda value: str(value))
 INFERRED = [row for row in ROWS if isinstance(row[0], Gaussian) and not isinstance(row[0].scale, float)]
 
@@ -56,7 +78,7 @@ def test_shapes(likelihood, outputs, row, dtype):
             law, _ = law_of(likelihood, output(*lead, outputs).to(dtype))
             assert (law.batch_shape, law.event_shape) == (lead, row)
             y = law.sample()
-            assert y.shape == (*lead, *row) and y.dtype == (torch.int64 if isinstance(likelihood, Categorical) else dtype)
+            assert y.shape == (*lead, *row) and y.dtype == (torch.int64 if isinstance(likelihood, INTEGERS) else dtype)
             assert law.log_prob(y).shape == lead and law.log_prob(y).dtype == dtype
             assert law.log_prob(y).isfinite().all()
     finally:
@@ -66,7 +88,7 @@ def test_shapes(likelihood, outputs, row, dtype):
 @CONTRACT
 def test_rows_are_independent(likelihood, outputs, row):
     """The density of a row looks at that row's output only."""
-    f, held = output(N, outputs), {"noise": torch.tensor(0.8)}
+    f, held = output(N, outputs), HELD
     law, _ = law_of(likelihood, f, **held)
     y = law.sample()
     each = torch.stack([law_of(likelihood, f[i : i + 1], **held)[0].log_prob(y[i : i + 1])[0] for i in range(N)])
@@ -76,7 +98,7 @@ def test_rows_are_independent(likelihood, outputs, row):
 @CONTRACT
 def test_pickles(likelihood, outputs, row):
     again = pickle.loads(pickle.dumps(likelihood))
-    f, held = output(N, outputs), {"noise": torch.tensor(0.8)}
+    f, held = output(N, outputs), HELD
     law, sites = law_of(likelihood, f, **held)
     same, same_sites = law_of(again, f, **held)
     y = law.sample()
@@ -143,6 +165,100 @@ def test_bernoulli():
     assert not sites and not law.support.check(torch.tensor(2.0))
     extreme = law_of(Bernoulli(), torch.tensor([[200.0], [-200.0]]))[0].log_prob(torch.tensor([0.0, 1.0]))
     torch.testing.assert_close(extreme, torch.tensor([-200.0, -200.0]))
+
+
+COUNTS = torch.tensor([0.0, 1.0, 4.0, 2.0, 9.0], dtype=torch.float64)
+SHARES = torch.tensor([0.1, 0.5, 0.99, 0.3, 0.02], dtype=torch.float64)
+REALS = torch.tensor([-3.0, 0.1, 2.0, 0.5, 7.0], dtype=torch.float64)
+
+
+def sigmoid(f):
+    return 1 / (1 + np.exp(-f))
+
+
+SCIPY = {
+    "StudentT": (likelihoods.StudentT(0.5, df=3.0), REALS, lambda f: scipy.stats.t(3, f, 0.5)),
+    "Laplace": (likelihoods.Laplace(0.5), REALS, lambda f: scipy.stats.laplace(f, 0.5)),
+    "Poisson": (likelihoods.Poisson(), COUNTS, lambda f: scipy.stats.poisson(np.exp(f))),
+    "NegativeBinomial": (
+        likelihoods.NegativeBinomial(1.7),
+        COUNTS,
+        lambda f: scipy.stats.nbinom(1.7, 1.7 / (1.7 + np.exp(f))),
+    ),
+    "Beta": (likelihoods.Beta(2.5), SHARES, lambda f: scipy.stats.beta(2.5 * sigmoid(f), 2.5 * sigmoid(-f))),
+}
+
+
+@pytest.mark.parametrize("name", SCIPY)
+def test_density_mean_and_variance_are_scipys(name):
+    likelihood, y, reference = SCIPY[name]
+    f = output(N, 1)
+    law, sites = law_of(likelihood, f)
+    known = reference(f[:, 0].numpy())
+    density = known.logpmf if name in {"Poisson", "NegativeBinomial"} else known.logpdf
+    assert not sites
+    torch.testing.assert_close(law.log_prob(y), torch.tensor(density(y.numpy())))
+    torch.testing.assert_close(law.mean, torch.tensor(known.mean()))
+    torch.testing.assert_close(law.variance, torch.tensor(known.var()))
+
+
+@pytest.mark.parametrize(
+    "name, site",
+    [("StudentT", "noise"), ("Laplace", "noise"), ("NegativeBinomial", "concentration"), ("Beta", "concentration")],
+)
+def test_parameters_are_inferred_by_default_and_may_differ_by_column(name, site):
+    kind = getattr(likelihoods, name)
+    _, sites = law_of(kind(), output(N, 2))
+    assert list(sites) == [site] and sites[site].shape() == ()
+    law, _ = law_of(kind(torch.tensor([0.5, 2.0])), output(N, 2))
+    assert (law.batch_shape, law.event_shape) == ((N,), (2,))
+    with pytest.raises(ModelError, match=rf"{name}: the .* one for each of the 2 columns of y, got \(3,\)"):
+        law_of(kind(torch.ones(3)), output(N, 2))
+    with pytest.raises(ValueError, match=rf"{name}: the .* must be a finite number > 0, got -1"):
+        kind(-1.0)
+    with pytest.raises(TypeError, match=rf"{name}: the .* must be a number, a distribution or a prior"):
+        kind("0.1")
+
+
+def test_ordinal():
+    """P(y ≤ k) = sigmoid(c_k − f)."""
+    f = output(N, 1)
+    law, sites = law_of(likelihoods.Ordinal(4), f, cutpoints=HELD["cutpoints"].double())
+    below = sigmoid(HELD["cutpoints"].double().numpy() - f.numpy())
+    masses = np.diff(np.concatenate([np.zeros((N, 1)), below, np.ones((N, 1))], 1), axis=1)
+    torch.testing.assert_close(law.probs, torch.tensor(masses))
+    c = HELD["cutpoints"].double()
+    free = torch.cat([c[:1], c.diff().log()])
+    expected = scipy.stats.norm(0, 2).logpdf(free.numpy()).sum() - float(c.diff().log().sum())
+    assert sites["cutpoints"].log_prob(c).item() == pytest.approx(expected, rel=1e-10)
+    with pytest.raises(
+        ValueError, match="Ordinal: classes must be a whole number of at least 3, got 2; for two use Bernoulli"
+    ):
+        likelihoods.Ordinal(2)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
+@pytest.mark.parametrize("entry", of("likelihood").values(), ids=of("likelihood"))
+def test_from_fit_to_export(entry):
+    """A short run on draws of the law itself: predictions, scores and groups are finite."""
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    model = bz.BNN(bz.nets.MLP(3, entry.facts["outputs"], hidden=()), priors.Normal(0.5), entry.make())
+    with seeded(0, torch.device("cpu")):
+        y = model(x)
+    posterior = bz.fit(model, (x, y), bz.HMC(chains=2, warmup=20, draws=10, max_leapfrogs=4), progress=False)
+    prediction = posterior.predict(x)
+    assert prediction.mean.isfinite().all() and prediction.log_prob(y).isfinite().all()
+    assert {"posterior", "log_likelihood", "posterior_predictive"} <= set(bz.export.groups(posterior.to_inference_data()))
+
+
+@pytest.mark.parametrize("name, wrong", [("Poisson", -1.0), ("NegativeBinomial", 0.5), ("Beta", 1.5), ("Ordinal", 4)])
+def test_targets_outside_the_support_are_refused_before_work(name, wrong):
+    entry = of("likelihood")[name]
+    model = bz.BNN(bz.nets.MLP(3, 1, hidden=()), priors.Normal(0.5), entry.make())
+    y = torch.full((6,), 0.5) if name == "Beta" else torch.ones(6, dtype=torch.long if name == "Ordinal" else torch.float32)
+    y[2] = wrong
+    with pytest.raises(bz.DataError, match="y"):
+        bz.fit(model, (torch.randn(6, 3), y), bz.MAP(steps=2), progress=False)
 
 
 @pytest.mark.parametrize(

@@ -23,5 +23,47 @@ def rows() -> Iterator[Entry]:
         "bz.likelihoods.HeteroscedasticGaussian()",
         {"outputs": 2, "y": ()},
     )
+    yield Entry(
+        "StudentT",
+        "likelihood",
+        "student_t",
+        "noise with outliers",
+        1989,
+        "Lange, Little & Taylor",
+        "bz.likelihoods.StudentT()",
+        {"outputs": 1, "y": ()},
+    )
+    yield law("Laplace", "laplace", "noise of absolute errors: the network gives the median", outputs=1, y=())
+    yield law("Poisson", "poisson", "counts whose variance is their mean", outputs=1, y=())
+    yield Entry(
+        "NegativeBinomial",
+        "likelihood",
+        "negative_binomial",
+        "counts that vary more than that",
+        1986,
+        "Cameron & Trivedi",
+        "bz.likelihoods.NegativeBinomial()",
+        {"outputs": 1, "y": ()},
+    )
+    yield Entry(
+        "Beta",
+        "likelihood",
+        "beta",
+        "shares between 0 and 1",
+        2004,
+        "Ferrari & Cribari-Neto",
+        "bz.likelihoods.Beta()",
+        {"outputs": 1, "y": ()},
+    )
     yield law("Bernoulli", "bernoulli", "two classes", outputs=1, y=())
     yield law("Categorical", "categorical", "several classes, of a row or of each of its pixels", outputs=3, y=())
+    yield Entry(
+        "Ordinal",
+        "likelihood",
+        "ordinal",
+        "classes with an order",
+        1980,
+        "McCullagh",
+        "bz.likelihoods.Ordinal(4)",
+        {"outputs": 1, "y": ()},
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import pyro.distributions as dist
 from torch import Tensor
 
 
@@ -17,9 +17,8 @@ def need(law: str, f: Tensor, fits: bool, expected: str) -> None:
         )
 
 
-def normal(loc: Tensor, scale: Any) -> Any:
-    """Normal over a row: one output column means y is ``[n]``, several mean y is ``[n, k]``."""
+def of_columns(law: Callable[..., Any], loc: Tensor, *parameters: Any) -> Any:
+    """``law(loc, *parameters)`` of a row: one output column means y is ``[n]``, several mean y is ``[n, k]``."""
     if loc.shape[-1] == 1:
-        scale = scale.squeeze(-1) if isinstance(scale, Tensor) and scale.dim() else scale
-        return dist.Normal(loc.squeeze(-1), scale)
-    return dist.Normal(loc, scale).to_event(1)
+        return law(*(p.squeeze(-1) if isinstance(p, Tensor) and p.dim() else p for p in (loc, *parameters)))
+    return law(loc, *parameters).to_event(1)

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import pyro.distributions as dist
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ._output import need, normal
+from ._output import need, of_columns
 
 
 @dataclass(frozen=True)
@@ -29,4 +30,4 @@ class HeteroscedasticGaussian:
     def __call__(self, f: Tensor) -> Any:
         need("HeteroscedasticGaussian", f, f.shape[-1] % 2 == 0, "two outputs (mean, raw scale) a target column")
         mean, raw = f.chunk(2, dim=-1)
-        return normal(mean, self.floor + softplus(raw))
+        return of_columns(dist.Normal, mean, self.floor + softplus(raw))
