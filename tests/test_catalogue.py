@@ -70,7 +70,7 @@ def test_sources_are_those_of_the_docstrings():
 
 def test_names_are_found_in_any_case_with_or_without_a_package():
     assert [e.name for e in find("nuts")] == ["NUTS"] and find("bz.priors.Laplace") == [of("prior")["Laplace"]]
-    assert {e.kind for e in find("Laplace")} == {"prior", "backend"}
+    assert {e.kind for e in find("Laplace")} == {"prior", "backend", "likelihood"}
     with pytest.raises(KeyError, match="did you mean Horseshoe"):
         find("Horseshoo")
     with pytest.raises(KeyError, match=r"there is no 'zzzz' in the zoo.$"):
