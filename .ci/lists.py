@@ -20,7 +20,12 @@ WIDTH = 125
 
 def in_order(names: set[str]) -> list[str]:
     """Constants, classes, functions, as ruff sorts them."""
-    return sorted(names, key=lambda n: (0 if n.isupper() else 1 if n[0].isupper() else 2, n))
+    return sorted(names, key=lambda n: (0 if n.isupper() else 1 if n[0].isupper() else 2, natural(n)))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sorts numbers in names by their value: LeNet5 before LeNet300100."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]
 
 
 def listed(names: list[str]) -> str:
@@ -37,7 +42,7 @@ def package(name: str) -> str:
     for e in ENTRIES:
         if e.package == name:
             files.setdefault(f"..{e.module}" if "." in e.module else f".{e.module}", set()).add(e.name)
-    order = sorted(files, key=lambda module: (not module.startswith(".."), module))
+    order = sorted(files, key=lambda module: (not module.startswith(".."), natural(module)))
     imports = "".join(f"from {module} import {', '.join(in_order(files[module]))}\n" for module in order)
     return f'"""{docstring}"""\n\n{imports}\n{listed(in_order(set().union(*files.values())))}\n'
 
@@ -70,7 +75,13 @@ def readme() -> str:
 
     rows = [
         ("published models", names("published")),
-        ("nets", names("net") + "; any `torch.nn.Module` (BatchNorm with fixed statistics: `net.eval()`)"),
+        (
+            "nets",
+            names("net")
+            + "; any `torch.nn.Module`, with "
+            + names("transform")
+            + " where it has BatchNorm (or `net.eval()`)",
+        ),
         ("priors", names("prior") + "; a scale is a number, a tensor, a prior, or " + names("scale")),
         ("likelihoods", names("likelihood")),
         ("backends, all rows", names("backend", rows="all")),

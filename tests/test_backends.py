@@ -82,7 +82,7 @@ def test_orthogonal_design(name, dtype):
         pytest.param("NUTS", bz.DenseMass(), marks=pytest.mark.slow),
         pytest.param("HMC", bz.DiagonalMass(pooled=False), marks=pytest.mark.slow),
         ("HMC", bz.DenseMass(pooled=False)),
-        ("NUTS", bz.LowRankFisherMass(rank=2, cutoff=1.2)),
+        pytest.param("NUTS", bz.LowRankFisherMass(rank=2, cutoff=1.2), marks=pytest.mark.slow),
         pytest.param("HMC", bz.LowRankFisherMass(pooled=False, rank=2, cutoff=1.2), marks=pytest.mark.slow),
     ],
 )

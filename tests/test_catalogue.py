@@ -52,7 +52,7 @@ def test_a_row_is_true(entry):
     assert entry.line == entry.line.strip() and not entry.line.endswith(".") and len(entry.line) <= 70
     assert (entry.year is None) == (entry.reference == "")
     assert entry.name in entry.tiny or not entry.tiny
-    if entry.tiny and entry.kind not in {"scale", "start", "published"}:
+    if entry.tiny and entry.kind not in {"scale", "start", "published", "transform"}:
         assert isinstance(entry.make(), made)
 
 
@@ -156,7 +156,7 @@ def test_list_names_everything_in_80_columns():
     for word in ("priors", "prior"):
         assert "Horseshoe" in run("list", word).output and "NUTS" not in run("list", word).output
     wrong = run("list", "animals")
-    assert wrong.exit_code == 2 and "choose from published, net, prior" in wrong.output
+    assert wrong.exit_code == 2 and "choose from published, net, transform, prior" in wrong.output
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=IDS)

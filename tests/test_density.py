@@ -324,7 +324,10 @@ def joint(name, dtype):
     return LogJoint(CASES[name].model, cast(CASES[name].args, dtype), dtype=dtype)
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = {"bnn, horseshoe, heteroscedastic", "bnn, half-normal weights, per site", "bnn, hierarchical, bernoulli"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in CASES])
 def test_value_and_gradient(name):
     """In float64 and float32, one chain and three: Pyro's own log joint plus Jacobians, and autodiff's gradient."""
     case = CASES[name]

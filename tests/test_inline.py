@@ -80,7 +80,7 @@ NETS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("tanh", "no bias", "layer norm") else pytest.mark.slow) for n in NETS]
+    "name", [pytest.param(n, marks=[] if n in ("tanh", "layer norm") else pytest.mark.slow) for n in NETS]
 )
 def test_rows_last_changes_no_value(name, monkeypatch):
     make, numbers_of_chains = NETS[name]

@@ -104,7 +104,7 @@ def outputs(handler, law, layer, x, bias, count, **settings):
     return torch.stack(out)
 
 
-@pytest.mark.parametrize("layer", X)
+@pytest.mark.parametrize("layer", [n if n == "linear" else pytest.param(n, marks=pytest.mark.slow) for n in X])
 @pytest.mark.parametrize("handler", [LocalReparameterization, Flipout])
 def test_rows_have_the_law_of_the_weights(handler, layer):
     """Means and variances of outputs are those of a normal weight; rows are uncorrelated, as one shared weight's are not."""

@@ -178,7 +178,13 @@ def test_welling_and_tehs_mixture():
     [bz.HMC(chains=2, warmup=5, draws=5, max_leapfrogs=3), pytest.param(bz.MAP(chains=2, steps=10), marks=pytest.mark.slow)],
     ids=["HMC", "MAP"],
 )
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in {"neal_classes", "welling_teh_mixture", "sommer_regression"} else pytest.param(n, marks=pytest.mark.slow)
+        for n in PUBLISHED
+    ],
+)
 def test_ten_steps_and_export(name, backend):
     if name not in NETWORKS:
         data = (torch.randn(20, generator=torch.Generator().manual_seed(0)),)

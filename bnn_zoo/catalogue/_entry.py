@@ -11,6 +11,7 @@ from typing import Any
 KINDS = {
     "published": ("zoo", "Published models: ready to fit, with the paper's network, prior, likelihood."),
     "net": ("nets", "Networks: plain torch modules, pure functions of (weights, x)."),
+    "transform": ("nets", "Networks from networks."),
     "prior": ("priors", "Priors over weights: (name, shape) -> Distribution."),
     "scale": ("priors", "Scales of priors: rules of a weight's shape, and groups with scales of their own."),
     "likelihood": ("likelihoods", "Likelihoods: the law of a row of y given the network's output."),

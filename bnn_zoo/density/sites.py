@@ -149,8 +149,9 @@ def refuse_batchnorm() -> Iterator[None]:
         if isinstance(module, BatchNorm) and (module.training or module.running_mean is None):
             how = "in training mode" if module.training else "without running statistics"
             raise ModelError(
-                f"the model runs {type(module).__name__} {how}: a row's likelihood then depends on the other rows; use "
-                "nn.GroupNorm or nn.LayerNorm, or call .eval() to freeze its statistics"
+                f"the model runs {type(module).__name__} {how}: a row's likelihood then depends on the other rows; put "
+                "another normalisation in its place, bnn_zoo.nets.replace_batchnorm(net), or call .eval() to freeze its "
+                "statistics"
             )
 
     handle = register_module_forward_pre_hook(hook)

@@ -71,8 +71,8 @@ def check_batchnorm(name: str, module: nn.Module) -> None:
     if module.training or module.running_mean is None:
         raise ModelError(
             f"layer {name!r} is {type(module).__name__} and takes its statistics from the rows at hand: with it a row's "
-            "output depends on the other rows, and the posterior is not defined; use nn.GroupNorm or nn.LayerNorm "
-            "instead, or fix the statistics of a trained net: net.eval()"
+            "output depends on the other rows, and the posterior is not defined; put another normalisation in its place, "
+            "bnn_zoo.nets.replace_batchnorm(net), or fix the statistics of a trained net: net.eval()"
         )
 
 

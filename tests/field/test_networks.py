@@ -251,8 +251,18 @@ def slower_is_allowed(request):
         yield
 
 
-DOUBLE = {"LSTM", "transpose and reshape", "tied weights", "channels last", "writes in place"}
-LONG = {"LSTM of two layers, both ways", "orthogonal", "RNN", "pooling and upsampling", "weight norm", "permute and view"}
+DOUBLE = {"LSTM", "transpose and reshape", "tied weights"}
+LONG = {
+    "LSTM of two layers, both ways",
+    "transformer",
+    "mixer",
+    "GRU",
+    "orthogonal",
+    "RNN",
+    "pooling and upsampling",
+    "weight norm",
+    "permute and view",
+}
 KINDS = [(n, dtype) for n in NETS for dtype in (torch.float32, torch.float64)]
 
 

@@ -75,7 +75,18 @@ class Potential:
         return {k: v.numpy() for k, v in values.items()}, float(jacobian)
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = {
+    "stochastic volatility, a site a step",
+    "batting averages, a beta for each player",
+    "counts, gamma-Poisson",
+    "regression, Student's t noise",
+    "multinomial votes",
+    "censored survival times",
+}
+"""Of kinds that others stand for."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in CASES])
 def test_log_joint(name, joint):
     """Value and gradient for three chains at three points are Pyro's own; the value is also SciPy's."""
     case, ours = CASES[name], joint(name)
