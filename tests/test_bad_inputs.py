@@ -249,12 +249,12 @@ TABLE = {
     "BatchNorm in a BNN": (
         lambda: bnn(module=nn.Sequential(net(4), nn.BatchNorm1d(4))),
         ModelError,
-        r"layer '1' is BatchNorm1d .* use nn\.GroupNorm or nn\.LayerNorm instead, .* net\.eval\(\)",
+        r"layer '1' is BatchNorm1d .* bnn_zoo\.nets\.replace_batchnorm\(net\), .* net\.eval\(\)",
     ),
     "BatchNorm in a raw model": (
         fit(X, Y, model=with_batchnorm),
         ModelError,
-        r"the model runs BatchNorm1d in training mode: .* nn\.GroupNorm or nn\.LayerNorm, or call \.eval\(\)",
+        r"the model runs BatchNorm1d in training mode: .* bnn_zoo\.nets\.replace_batchnorm\(net\), or call \.eval\(\)",
     ),
     "discrete latent": (
         fit(X, Y, model=with_discrete_site),

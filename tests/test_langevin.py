@@ -87,7 +87,7 @@ def test_bias_falls_with_the_step_size():
     """SGLD on N(0, 1/λ): variance ``1/(λ (1 − ελ/4))``, so that halving ε halves the bias."""
     bias = {}
     for step in (0.4, 0.2, 0.1):
-        state, _ = advance(kernels.SGLD(), gaussian(2.0), 300, step, dim=20)
+        state, _ = advance(kernels.SGLD(), gaussian(2.0), 120, step, dim=20)
         bias[step] = float(state.position.square().mean()) / 0.5 - 1
         assert abs(bias[step] - (1 / (1 - step * 2 / 4) - 1)) < 4 * math.sqrt(2 / (20 * CHAINS))
     assert bias[0.4] > 1.7 * bias[0.2] > 2.8 * bias[0.1] > 0

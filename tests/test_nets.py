@@ -113,6 +113,17 @@ def test_batches_over_chains(name):
 
 
 @CONTRACT
+def test_slices_are_networks(name):
+    net = CASES[name][0]()
+    front, x = net[:-1], torch.randn(2, *CASES[name][1])
+    assert (
+        type(front) is nn.Sequential
+        and net[-1](front(x)).equal(net(x))
+        and all(a is b for a, b in zip(front, net, strict=False))
+    )
+
+
+@CONTRACT
 def test_pickles(name):
     torch.manual_seed(0)
     make, row, _, _, _ = CASES[name]
@@ -167,7 +178,7 @@ def test_resnet_frn_has_the_weights_of_the_reference(depth, weights):
 
 def test_resnet_halves_the_image_twice():
     net = nets.ResNetFRN(8, width=2)
-    assert nn.Sequential(*list(net)[:6])(torch.zeros(1, 3, 32, 32)).shape == (1, 8, 8, 8)
+    assert net[:6](torch.zeros(1, 3, 32, 32)).shape == (1, 8, 8, 8)
     with pytest.raises(ValueError, match=r"depth must be 6n \+ 2, such as 8, 20, 32 or 44, got 21"):
         nets.ResNetFRN(21)
 

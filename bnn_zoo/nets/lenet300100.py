@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from ._sizes import activation_class, whole
+from ._stack import Stack
 
 
-class LeNet300100(nn.Sequential):
+class LeNet300100(Stack):
     """784-300-100-classes, ``[n, 1, 28, 28]`` or ``[n, 784] → [n, classes]``; 266,610 weights for ten. LeCun et al. 1998."""
 
     def __init__(self, classes: int = 10, activation: type[nn.Module] = nn.ReLU) -> None:

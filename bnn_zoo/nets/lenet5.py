@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from ._sizes import activation_class, whole
+from ._stack import Stack
 
 
-class LeNet5(nn.Sequential):
+class LeNet5(Stack):
     """Two 5×5 convolutions (6, 16 channels) with 2×2 pooling, then 120-84-classes.
 
     ``[n, channels, 28, 28] → [n, classes]``; 61,706 weights for one channel and ten classes. LeCun et al. 1998,

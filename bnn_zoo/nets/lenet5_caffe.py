@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from ._sizes import activation_class, whole
+from ._stack import Stack
 
 
-class LeNet5Caffe(nn.Sequential):
+class LeNet5Caffe(Stack):
     """Convolutions of 20 and 50 channels with pooling, then 800-500-classes: 431,080 weights for ten. Jia et al. 2014.
 
     ``[n, channels, 28, 28] → [n, classes]``. MC dropout (Gal & Ghahramani 2016) and Bayesian compression (Louizos et al.

@@ -8,9 +8,10 @@ from itertools import pairwise
 from torch import nn
 
 from ._sizes import activation_class, whole
+from ._stack import Stack
 
 
-class MLP(nn.Sequential):
+class MLP(Stack):
     """``inputs → hidden[0] → … → outputs`` with an activation after each hidden layer: ``[n, inputs] → [n, outputs]``.
 
     Parameters are named as in ``nn.Sequential``: ``"0.weight" [hidden[0], inputs]``, ``"0.bias"``, ``"2.weight"``, …

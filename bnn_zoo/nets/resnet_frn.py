@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ._sizes import activation_class, whole
+from ._stack import Stack
 from .filter_response_norm import FilterResponseNorm
 
 
@@ -26,7 +27,7 @@ def _layer(before: int, after: int, kernel: int, stride: int) -> tuple[nn.Module
     return nn.Conv2d(before, after, kernel, stride, padding=kernel // 2), FilterResponseNorm(after)
 
 
-class ResNetFRN(nn.Sequential):
+class ResNetFRN(Stack):
     """ResNet of depth 6n + 2 for 32×32 images: three stages of n blocks of ``width``, 2·width, 4·width channels.
 
     ``[n, channels, 32, 32] → [n, classes]``. He et al. 2016, section 4.2, with ``FilterResponseNorm`` in place of BatchNorm,

@@ -21,6 +21,11 @@ import bnn_zoo as bz
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import fbm
 
+MODELS = {
+    "fbm-regression": bz.zoo.neal_regression,
+    "fbm-binary": bz.zoo.neal_binary,
+    "fbm-three-classes": bz.zoo.neal_classes,
+}
 PUBLISHED = {"fbm-regression": "0.830 ± 0.022", "fbm-binary": "−0.237 ± 0.017", "fbm-three-classes": "error 0.198 ± 0.013"}
 
 
@@ -34,7 +39,7 @@ def main() -> None:
         train, (x, y) = fbm.load(Path(os.environ.get("BNN_ZOO_DATA", SHARED)), fbm.CASES[name])
         for sampler in args.samplers:
             begin = time.perf_counter()
-            posterior = bz.fit(fbm.CASES[name].model, train, getattr(bz, sampler)(), progress=False)
+            posterior = bz.fit(MODELS[name](), train, getattr(bz, sampler)(), progress=False)
             seconds = time.perf_counter() - begin
             prediction = posterior.predict(x)
             log_prob = float(prediction.log_prob(y).mean())

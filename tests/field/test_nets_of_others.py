@@ -398,7 +398,7 @@ REFUSED = {
     transposed_once: r"reaches a parameter \('out\.weight'\) by another way",
     over_the_same_memory: r"parameters '[01]\.weight' and '[01]\.weight' share memory.*b\.weight = a\.weight",
     complex_weight: r"'w' is torch\.complex64, .*torch\.complex\(real, imaginary\)",
-    batch_statistics: r"layer '1' is BatchNorm1d .*nn\.GroupNorm or nn\.LayerNorm .*net\.eval\(\)",
+    batch_statistics: r"layer '1' is BatchNorm1d .*bnn_zoo\.nets\.replace_batchnorm\(net\).*net\.eval\(\)",
     scripted: r"TorchScript",
     lambda: nn.DataParallel(nn.Linear(3, 1)): r"DataParallel: pass what it wraps, net\.module",
     compiled: r"torch\.compile: pass the module without it",
