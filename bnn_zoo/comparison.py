@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -29,6 +30,8 @@ from .priors import Normal, fan_in
 from .types import Backend
 
 HIDDEN = 50
+ENOUGH = 400
+"""Predictive draws of a row, at least, from which intervals are read."""
 
 
 def _settings(entry: Entry) -> Callable[[int, int, int], Backend]:
@@ -80,14 +83,23 @@ class NothingFinished(RuntimeError):
 
 @dataclass
 class Outcome:
-    """What one backend gave: its posterior, its predictions of the test rows, and its line of the table."""
+    """What one backend gave: its posterior, its predictions of the test rows, draws of their y, its line of the table."""
 
     posterior: Posterior
     prediction: Prediction
+    draws: torch.Tensor
     row: dict[str, Any] = field(default_factory=dict)
 
 
-def score(table: Table, posterior: Posterior, prediction: Prediction) -> dict[str, Any]:
+def predictive_draws(posterior: Posterior, prediction: Prediction, x: torch.Tensor) -> torch.Tensor:
+    """Draws of y at the test rows, ``[draw, n]``: enough for intervals, also where there is one draw of the weights."""
+    found = [prediction.draws.flatten(0, 1)]
+    while sum(map(len, found)) < ENOUGH:
+        found.append(posterior.predict(x, seed=len(found)).draws.flatten(0, 1))
+    return torch.cat(found)
+
+
+def score(table: Table, posterior: Posterior, prediction: Prediction, draws: torch.Tensor) -> dict[str, Any]:
     """One line: errors, test LPPD in nats a row in the data's own units, calibration, convergence, cost."""
     y = table.y_test
     log_likelihood = prediction.log_likelihood(y) - math.log(table.y_scale)
@@ -99,7 +111,7 @@ def score(table: Table, posterior: Posterior, prediction: Prediction) -> dict[st
     else:
         row["RMSE"] = metrics.rmse(prediction.mean, y) * table.y_scale
         row["LPPD"] = metrics.lppd(log_likelihood)
-        row["calibration error"] = metrics.calibration_error(prediction.draws, y)
+        row["calibration error"] = metrics.calibration_error(draws, y)
     # probabilities saturate (0.999…), so convergence of classifiers is judged on them and on the log likelihood alike
     both = [summarise(prediction.f.flatten(2)), summarise(log_likelihood)]
     row["max R-hat"] = max((s["max_rhat"] for s in both if not math.isnan(s["max_rhat"])), default=math.nan)
@@ -140,7 +152,8 @@ def run(
                 if interrupted():  # backends return the draws made so far, as if they were done
                     raise KeyboardInterrupt(f"{name} was cut short and is left out")
                 prediction = posterior.predict(table.x_test)
-                outcome = Outcome(posterior, prediction, score(table, posterior, prediction))
+                draws = prediction.draws if table.classes else predictive_draws(posterior, prediction, table.x_test)
+                outcome = Outcome(posterior, prediction, draws, score(table, posterior, prediction, draws))
                 coords = {"0.weight_in": list(table.features)}
                 posterior.save(out / f"{name}.nc", test=(table.x_test, table.y_test), coords=coords)
             except (FloatingPointError, RuntimeError, ValueError) as error:
@@ -211,10 +224,11 @@ def pictures(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> None:
     if table.classes:
         ax = plots.reliability({name: o.prediction.mean for name, o in outcomes.items()}, table.y_test)
     else:
-        natural = {n: o.prediction.draws.double() * table.y_scale + table.y_mean for n, o in outcomes.items()}
+        natural = {n: o.draws.double() * table.y_scale + table.y_mean for n, o in outcomes.items()}
         figure, axes = plots.panels(len(outcomes))
         for (name, draws), ax in zip(natural.items(), axes, strict=False):
             plots.intervals(draws, y, unit=unit, ax=ax).set_title(name)
+        axes[0].set_ylim(_usual([ax.dataLim.intervaly for ax in axes[: len(natural)]]))
         figure.savefig(out / "intervals.png", dpi=100)
         ax = plots.coverage(natural, y)
     _save(ax, out / "calibration.png")
@@ -227,6 +241,12 @@ def pictures(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> None:
             _save(plots.function_rank(f)[0], out / f"{name}-rank.png")
     if len(drawn) > 1:
         _compare_picture(drawn, out)
+
+
+def _usual(limits: list[Any]) -> tuple[float, float]:
+    """Limits that half of the panels need or more, a little wider: one that is far off does not squeeze the others."""
+    low, high = (float(np.median([each[k] for each in limits])) for k in (0, 1))
+    return low - 0.1 * (high - low), high + 0.1 * (high - low)
 
 
 def _compare_picture(outcomes: Mapping[str, Outcome], out: Path) -> None:

@@ -224,6 +224,17 @@ class TestCommandLine:
         result = self.invoke("--data", "wine", "--out", tmp_path / "out", "--backends", "SGLD,HMC")
         assert result.exit_code == 0 and "SGLD failed and is left out" in result.output and "| HMC" in result.output
 
+    def test_a_point_has_the_intervals_of_its_noise(self):
+        """A MAP fit of noise of known size: one draw of the weights, and yet draws of y enough to read coverage from."""
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(200, 1, generator=generator)
+        y = x[:, 0] + 0.5 * torch.randn(200, generator=generator)
+        model = bz.BNN(bz.nets.MLP(1, 1, hidden=()), bz.priors.Normal(1.0), bz.likelihoods.Gaussian(0.5))
+        posterior = bz.fit(model, (x, y), bz.MAP(steps=300, step_size=bz.schedules.cosine(0.1)), progress=False)
+        draws = comparison.predictive_draws(posterior, posterior.predict(x), x)
+        assert draws.shape == (400, 200)
+        assert bz.metrics.calibration_error(draws, y) < 0.05 < bz.metrics.calibration_error(draws[:1], y)
+
     def test_list_and_help(self):
         listed = CliRunner().invoke(app, ["list"])
         assert listed.exit_code == 0 and "Horseshoe" in listed.output and "NUTS" in listed.output

@@ -16,6 +16,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
 )  # fmt: skip
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK)
+MARKERS = ("o", "s", "^", "D", "v")
 MANY = 12  # chains and more get no legend
 
 
@@ -65,9 +66,14 @@ def unit_square(ax: Axes) -> Axes:
     return ax
 
 
-def legend(ax: Axes) -> Axes:
-    """A legend beside the data, unless it would be a long list of chains."""
-    if len(ax.get_legend_handles_labels()[1]) <= MANY:
+def look(i: int) -> dict[str, Any]:
+    """Colour and marker of the i-th of several curves: where colours are used up, they come again with another marker."""
+    return {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i // len(PALETTE) % len(MARKERS)]}
+
+
+def legend(ax: Axes, many: int = MANY) -> Axes:
+    """A legend beside the data, unless it would be a list of more than ``many``, of chains say."""
+    if len(ax.get_legend_handles_labels()[1]) <= many:
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0}
         for line in ax.legend(**place, frameon=False, fontsize="small").get_lines():
             line.set(linewidth=1.5, alpha=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..metrics import coverage_curve
-from ._style import BLUE, ORANGE, PALETTE, SKY, array, axes_or_new, by_model, legend, unit_square
+from ._style import BLUE, ORANGE, SKY, array, axes_or_new, by_model, legend, look, unit_square
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +53,6 @@ def coverage(draws: Any, y: Any, *, levels: Any = LEVELS, ax: Axes | None = None
     """
     ax = unit_square(axes_or_new(ax))
     for i, (name, of_model) in enumerate(by_model(draws).items()):
-        ax.plot(levels, coverage_curve(of_model, y, levels), "o-", color=PALETTE[i % len(PALETTE)], ms=4, label=name)
+        ax.plot(levels, coverage_curve(of_model, y, levels), ms=4, label=name, **look(i))
     ax.set(xlabel="nominal level of the central interval", ylabel="share of rows inside")
-    return legend(ax)
+    return legend(ax, many=40)
