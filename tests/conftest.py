@@ -20,6 +20,14 @@ def pytest_configure(config):
         os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests on one worker, so that each of its fits is made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    return LoadScopeScheduling(config, log)
+
+
 def data_root() -> Path | None:
     """Folder of the real data sets: ``BNN_ZOO_DATA``, or a folder beside the checkout."""
     root = Path(os.environ.get("BNN_ZOO_DATA", SHARED))
