@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bnn_zoo.catalogue import ENTRIES, KINDS, Entry, of
+from bnn_zoo.catalogue import ENTRIES, KINDS, of
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ("nets", "priors", "likelihoods", "backends", "handlers", "guides", "zoo")
@@ -62,10 +62,6 @@ def top() -> str:
     return re.sub(r"__all__ = \[.*?\]\n", listed(in_order(imported)) + "\n", text, flags=re.S)
 
 
-def source(e: Entry) -> str:
-    return f"{e.reference} {e.year}" if e.year else ""
-
-
 def readme() -> str:
     """The README with the rows of its table anew."""
 
@@ -99,7 +95,7 @@ def published() -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for e in of("published").values():
         f = e.facts
-        parts = (f["architecture"], f"{f['weights']:,}", f["prior"], f["likelihood"], f["data"], f["temperature"], source(e))
+        parts = (f["architecture"], f"{f['weights']:,}", f["prior"], f["likelihood"], f["data"], f["temperature"], e.source)
         yield f"| `{e.name}`: {e.line} | {' | '.join(parts)} |"
     yield ""
 
@@ -120,7 +116,7 @@ def page() -> str:
         parts += ["| | | rows | exact | from |", "|---|---|---|---|---|"] if backend else ["| | | from |", "|---|---|---|"]
         for e in of(kind).values():
             more = f" {e.facts['rows']} | {e.facts['exact']} |" if backend else ""
-            parts.append(f"| `{e.qualified}` | {e.line} |{more} {source(e)} |")
+            parts.append(f"| `{e.qualified}` | {e.line} |{more} {e.source} |")
         parts.append("")
     return "\n".join(parts)
 

@@ -135,6 +135,8 @@ def zoo(
     if not kinds:
         _stop(f"the zoo has no kind {kind!r}: choose from {', '.join(KINDS)}")
     typer.echo(showing.overview(kinds))
+    if kind is None:
+        typer.echo(f"\nData for --data: {', '.join(EMBEDDED)}, or a file of yours.")
 
 
 @app.command()

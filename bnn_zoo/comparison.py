@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
-from . import export, metrics, plots
+from . import metrics
 from ._interrupt import pressed
 from .bnn import BNN
 from .catalogue import Entry, find, of
+from .comparison_pictures import pictures
 from .data import Table
+from .density import LogJoint
 from .diagnostics import summarise
 from .fit import fit
 from .likelihoods import Bernoulli, Categorical, Gaussian
@@ -27,7 +27,7 @@ from .nets import MLP
 from .posterior import Posterior
 from .predict import Prediction
 from .priors import Normal, fan_in
-from .types import Backend
+from .types import Backend, Draws
 
 HIDDEN = 50
 ENOUGH = 400
@@ -67,8 +67,7 @@ def published(name: str, table: Table) -> BNN:
     if not isinstance(model, BNN):
         raise ValueError(f"{name} is no network, and has no inputs to predict from: fit it in Python, bz.zoo.{name}()")
     try:
-        with torch.no_grad():
-            model(table.x[:2], table.y[:2])
+        LogJoint(model, (table.x, table.y))
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"{name} ({entry.facts['architecture']}, {entry.facts['likelihood']}) does not fit {table.name} "
@@ -93,10 +92,12 @@ class Outcome:
 
 def predictive_draws(posterior: Posterior, prediction: Prediction, x: torch.Tensor) -> torch.Tensor:
     """Draws of y at the test rows, ``[draw, n]``: enough for intervals, also where there is one draw of the weights."""
-    found = [prediction.draws.flatten(0, 1)]
-    while sum(map(len, found)) < ENOUGH:
-        found.append(posterior.predict(x, seed=len(found)).draws.flatten(0, 1))
-    return torch.cat(found)
+    draws = prediction.draws.flatten(0, 1)
+    if len(draws) < ENOUGH:
+        times = math.ceil(ENOUGH / len(draws))
+        again = Draws({name: value.repeat_interleave(times, 1) for name, value in posterior.draws.sites.items()})
+        draws = Posterior(posterior.model, posterior.data, again).predict(x).draws.flatten(0, 1)
+    return draws
 
 
 def score(table: Table, posterior: Posterior, prediction: Prediction, draws: torch.Tensor) -> dict[str, Any]:
@@ -216,48 +217,3 @@ def _cell(column: str, value: float) -> str:
     if isinstance(value, float) and math.isnan(value):
         return "–"
     return format(value, FORMATS.get(column, ",.0f"))
-
-
-def pictures(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> None:
-    """The pictures people look at first, as PNG files in ``out``. Points have no trace, no ranks, no leave-one-out."""
-    y, unit = table.y_test.double().numpy() * table.y_scale + table.y_mean, table.target.replace("$", r"\$")
-    if table.classes:
-        ax = plots.reliability({name: o.prediction.mean for name, o in outcomes.items()}, table.y_test)
-    else:
-        natural = {n: o.draws.double() * table.y_scale + table.y_mean for n, o in outcomes.items()}
-        figure, axes = plots.panels(len(outcomes))
-        for (name, draws), ax in zip(natural.items(), axes, strict=False):
-            plots.intervals(draws, y, unit=unit, ax=ax).set_title(name)
-        axes[0].set_ylim(_usual([ax.dataLim.intervaly for ax in axes[: len(natural)]]))
-        figure.savefig(out / "intervals.png", dpi=100)
-        ax = plots.coverage(natural, y)
-    _save(ax, out / "calibration.png")
-    drawn = {name: o for name, o in outcomes.items() if o.posterior.draws.draws > 1}  # a point has neither trace nor LOO
-    for name, o in drawn.items():
-        f = o.prediction.f if o.prediction.f.dim() == 3 else o.prediction.f[..., -1]
-        f = f.double() * table.y_scale + table.y_mean if not table.classes else f
-        _save(plots.function_trace(f, unit=unit)[0], out / f"{name}-trace.png")
-        if o.posterior.draws.chains > 1:
-            _save(plots.function_rank(f)[0], out / f"{name}-rank.png")
-    if len(drawn) > 1:
-        _compare_picture(drawn, out)
-
-
-def _usual(limits: list[Any]) -> tuple[float, float]:
-    """Limits that half of the panels need or more, a little wider: one that is far off does not squeeze the others."""
-    low, high = (float(np.median([each[k] for each in limits])) for k in (0, 1))
-    return low - 0.1 * (high - low), high + 0.1 * (high - low)
-
-
-def _compare_picture(outcomes: Mapping[str, Outcome], out: Path) -> None:
-    """Leave-one-out comparison on the training rows (ArviZ), as a table and as a picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Pareto-k warnings: they are in the table's columns
-        table = export.compare({name: export.load(out / f"{name}.nc") for name in outcomes})
-    table.to_csv(out / "loo.csv")
-    _save(plots.compare(table), out / "compare.png")
-
-
-def _save(ax: Any, path: Path) -> None:
-    """Write the figure that ``ax`` belongs to."""
-    ax.figure.savefig(path, dpi=100)

@@ -29,13 +29,8 @@ def overview(kinds: tuple[str, ...] = tuple(KINDS)) -> str:
 
 
 def _short(e: Entry) -> str:
-    text = e.line + (f" ({source(e)})" if e.year else "")
+    text = e.line + (f" ({e.source})" if e.year else "")
     return fill(text, WIDTH, initial_indent=f"  {e.name:{NAME - 3}s} ", subsequent_indent=" " * NAME)
-
-
-def source(e: Entry) -> str:
-    """Who and when; empty for what has no source."""
-    return f"{e.reference} {e.year}" if e.year else ""
 
 
 def member(e: Entry) -> str:
@@ -44,18 +39,14 @@ def member(e: Entry) -> str:
 
 
 def _sections(e: Entry) -> Iterator[str]:
-    yield fill(f"{e.qualified}, {e.kind}: {e.line}", WIDTH) + (f"\n{source(e)}" if e.year else "")
+    yield fill(f"{e.qualified}, {e.kind}: {e.line}", WIDTH) + (f"\n{e.source}" if e.year else "")
     if e.kind == "backend":
         rows = "all rows at each step" if e.facts["rows"] == "all" else "minibatches or all rows"
         exact = "yes, up to Monte Carlo error" if e.facts["exact"] == "yes" else f"no: {e.facts['exact']}"
         yield f"family  {e.facts['family']}\nrows    {rows}\nexact   {exact}"
     if e.kind == "published":
         yield "\n".join(_fact(name, e.facts[name]) for name in e.facts if name != "x")
-    if (
-        settings := []
-        if e.kind in {"scale", "start"} and inspect.isfunction(e.constructor)
-        else list(_settings(e.constructor))
-    ):
+    if settings := list(_settings(e)):
         yield "Settings\n" + "\n".join(settings)
     yield _reflowed(inspect.getdoc(e.constructor) or "")
     if e.tiny:
@@ -79,16 +70,14 @@ def _fact(name: str, value: Any) -> str:
     return fill(shown, WIDTH, initial_indent=f"{name:14s} ", subsequent_indent=" " * 15)
 
 
-def _settings(constructor: Any) -> Iterator[str]:
-    """Each setting with its default."""
-    signature: Any = inspect.signature
-    if is_dataclass(constructor):
-        taken = {f.name for f in fields(constructor) if f.init}
-        parameters = [p for n, p in signature(constructor).parameters.items() if n in taken]
-    elif inspect.isfunction(constructor) or constructor.__init__ is not object.__init__:
-        parameters = list(signature(constructor).parameters.values())
-    else:
+def _settings(e: Entry) -> Iterator[str]:
+    """Each setting with its default. Rules and starts are functions that the library calls: they have none."""
+    constructor, signature = e.constructor, inspect.signature(e.constructor)
+    if e.kind in {"scale", "start"} and inspect.isfunction(constructor):
         return
+    parameters = list(signature.parameters.values())
+    if is_dataclass(constructor):
+        parameters = [p for p in parameters if p.name in {f.name for f in fields(constructor) if f.init}]
     for p in parameters:
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             continue
@@ -135,11 +124,7 @@ def _bytes(count: float) -> str:
 def _suited(rows: int, dim: int) -> str:
     """Which backends suit so many rows and dimensions, and why."""
     if rows > MANY_ROWS:
-        return (
-            "minibatches, for there are many rows: SGHMC or SGLD to sample, DeepEnsemble and SWAG to compare with, MeanField"
-        )
+        return "minibatches, for there are many rows: SGHMC or SGLD to sample; DeepEnsemble, SWAG and MeanField beside them"
     if dim > 100_000:
         return "MCLMC, which moves far for a gradient; SGHMC, DeepEnsemble and SWAG where a gradient over all rows is dear"
-    return (
-        "NUTS, exact; MCLMC, more effective draws a second; MeanField and Laplace, seconds, with error bars that can be off"
-    )
+    return "NUTS, exact; MCLMC, more effective draws a second; MeanField in seconds, with error bars that can be off"

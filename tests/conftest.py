@@ -22,7 +22,9 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file's tests on one worker, so that each of its fits is made once."""
+    """A file's tests on one worker, so that each of its fits is made once, unless --dist says otherwise."""
+    if config.getvalue("dist") != "load":
+        return None
     from xdist.scheduler import LoadScopeScheduling
 
     return LoadScopeScheduling(config, log)

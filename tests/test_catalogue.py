@@ -15,6 +15,7 @@ from bnn_zoo.catalogue import ENTRIES, KINDS, Entry, find, of
 from bnn_zoo.cli import app
 
 ROOT = Path(__file__).parents[1]
+WEIGHTS = of("prior") | of("scale")
 IDS = [f"{e.kind}-{e.name}" for e in ENTRIES]
 
 
@@ -125,7 +126,7 @@ def test_nets_are_functions_of_weights_and_rows(entry, dtype):
 @pytest.mark.parametrize(
     "dtype, tolerance", [(torch.float64, 1e-9), pytest.param(torch.float32, 1e-4, marks=pytest.mark.slow)], ids=str
 )
-@pytest.mark.parametrize("entry", of("prior", "scale").values(), ids=of("prior", "scale"))
+@pytest.mark.parametrize("entry", WEIGHTS.values(), ids=WEIGHTS)
 def test_priors_of_a_network(entry, dtype, tolerance):
     """The traced log joint is that of the model run by Pyro, and its gradient is finite."""
     generator = torch.Generator().manual_seed(0)

@@ -11,11 +11,13 @@ FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "sch
 FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "diagnostics", "metrics"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
 FLOOR |= dict.fromkeys(["fit", "posterior", "verdict", "zoo"], 4)
-FLOOR |= dict.fromkeys(["comparison", "showing", "cli"], 5)
+FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "showing", "cli"], 5)
 ALLOWED = {
     ("fit", "posterior"),
     ("posterior", "fit"),
     ("cli", "comparison"),
+    ("comparison", "comparison_pictures"),
+    ("comparison_pictures", "comparison"),
     ("cli", "showing"),
 }  # the two halves of one room
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other

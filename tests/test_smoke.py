@@ -232,7 +232,7 @@ class TestCommandLine:
         model = bz.BNN(bz.nets.MLP(1, 1, hidden=()), bz.priors.Normal(1.0), bz.likelihoods.Gaussian(0.5))
         posterior = bz.fit(model, (x, y), bz.MAP(steps=300, step_size=bz.schedules.cosine(0.1)), progress=False)
         draws = comparison.predictive_draws(posterior, posterior.predict(x), x)
-        assert draws.shape == (400, 200)
+        assert draws.shape == (400, 200) and posterior.draws.draws == 1
         assert bz.metrics.calibration_error(draws, y) < 0.05 < bz.metrics.calibration_error(draws[:1], y)
 
     def test_list_and_help(self):

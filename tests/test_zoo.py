@@ -17,7 +17,6 @@ from bnn_zoo.data import table
 
 PUBLISHED = of("published")
 NETWORKS = {n: e for n, e in PUBLISHED.items() if e.facts["x"]}
-SMALL = [n for n in NETWORKS if "width" not in NETWORKS[n].tiny]
 
 
 def rows(name, count=7, dtype=torch.float64):
@@ -213,6 +212,15 @@ def test_neals_regression_on_his_data(real_data: Path):
 def test_a_published_network_takes_the_inputs_of_the_data():
     made = comparison.published("sommer_regression", table("diabetes"))
     assert made.net[0].in_features == 10
+
+
+def test_labels_of_another_law_are_refused_before_a_run(tmp_path):
+    """Two inputs as the network wants them, and a real target that is no class."""
+    rng = np.random.default_rng(0)
+    lines = "\n".join(f"{a},{b},{a - b}" for a, b in rng.normal(size=(40, 2)))
+    (tmp_path / "mine.csv").write_text("a,b,price\n" + lines)
+    with pytest.raises(ValueError, match=r"neal_binary .* does not fit .*\(2 inputs, a real target\): .*support"):
+        comparison.published("neal_binary", table(str(tmp_path / "mine.csv"), target="price"))
 
 
 BAD = {

@@ -23,11 +23,11 @@ ENTRIES: tuple[Entry, ...] = tuple(
 """The table."""
 
 
-def of(*kinds: str) -> dict[str, Entry]:
-    """The entries of these kinds by name, in the table's order. Raises KeyError for a kind that there is not."""
-    if unknown := set(kinds) - set(KINDS):
-        raise KeyError(f"unknown kind {sorted(unknown)}: kinds are {list(KINDS)}")
-    return {e.name: e for e in ENTRIES if e.kind in kinds}
+def of(kind: str) -> dict[str, Entry]:
+    """The entries of this kind by name, in the table's order. Raises KeyError for a kind that there is not."""
+    if kind not in KINDS:
+        raise KeyError(f"unknown kind {kind!r}: kinds are {list(KINDS)}")
+    return {e.name: e for e in ENTRIES if e.kind == kind}
 
 
 def find(name: str) -> list[Entry]:

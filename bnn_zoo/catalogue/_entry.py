@@ -61,6 +61,11 @@ class Entry:
         return KINDS[self.kind][0]
 
     @property
+    def source(self) -> str:
+        """Who and when; empty for what has no source."""
+        return f"{self.reference} {self.year}" if self.year else ""
+
+    @property
     def qualified(self) -> str:
         """Its name as users write it: backends and mass matrices stand at the top."""
         return f"bz.{self.name}" if self.package == "backends" else f"bz.{self.package}.{self.name}"

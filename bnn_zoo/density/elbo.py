@@ -22,7 +22,7 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
+from torch import Tensor, fx
 from torch.distributions import Independent, Normal, kl_divergence, transform_to
 from torch.func import grad_and_value
 
@@ -148,7 +148,7 @@ class Elbo:
 
     def _taken(self, graph: Any, flat: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
         """The graph of another start, if it gives the values that guide and model have from here."""
-        if graph is None:
+        if not isinstance(graph, fx.GraphModule | Compiled):
             return None
         inputs = (flat, *(t.detach() for t in tensors))
         with torch.no_grad(), same_noise(flat.device):

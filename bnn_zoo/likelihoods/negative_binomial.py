@@ -30,8 +30,4 @@ class NegativeBinomial:
     def __call__(self, f: Tensor) -> Any:
         need("NegativeBinomial", f, f.shape[-1] >= 1, "one output a target column, the logarithm of its mean")
         c = positive(self.concentration, "concentration", f, "NegativeBinomial", f.shape[-1])
-        return of_columns(
-            lambda log_mean, c: dist.GammaPoisson(c, c * (-log_mean).exp()),
-            f,
-            f.new_tensor(c) if isinstance(c, float) else c,
-        )
+        return of_columns(lambda log_mean, c: dist.GammaPoisson(c, c * (-log_mean).exp()), f, c)

@@ -19,21 +19,30 @@ def replace_batchnorm(net: nn.Module, make: Callable[[int], nn.Module] | None = 
     Raises ValueError where there is no BatchNorm, TypeError where ``make`` gives no module.
     """
     new = copy.deepcopy(net)
-    found = [name for name, module in new.named_modules() if isinstance(module, BatchNorm)]
-    if not found:
-        raise ValueError(f"{type(net).__name__} has no BatchNorm: nothing to replace")
-    for name in found:
-        owner, _, leaf = name.rpartition(".")
-        old = new.get_submodule(name)
-        layer = (make or _group_norm(old))(old.num_features)  # type: ignore[arg-type]
-        if not isinstance(layer, nn.Module):
-            raise TypeError(
-                f"make must give a module for a number of channels, such as nets.FilterResponseNorm; got {layer!r}"
-            )
+    layers: dict[nn.Module, nn.Module] = {}
+    for name, old in list(new.named_modules(remove_duplicate=False)):
+        if not isinstance(old, BatchNorm):
+            continue
+        if old not in layers:  # a layer that is used twice is one layer after, too
+            layers[old] = _instead(old, make)
         if not name:
-            return layer
-        setattr(new.get_submodule(owner), leaf, layer)
+            return layers[old]
+        owner, _, leaf = name.rpartition(".")
+        setattr(new.get_submodule(owner), leaf, layers[old])
+    if not layers:
+        raise ValueError(f"{type(net).__name__} has no BatchNorm: nothing to replace")
     return new
+
+
+def _instead(old: nn.Module, make: Callable[[int], nn.Module] | None) -> nn.Module:
+    """What takes the place of ``old``, where it is: on its device, in its dtype and mode."""
+    layer = (make or _group_norm(old))(old.num_features)  # type: ignore[arg-type]
+    if not isinstance(layer, nn.Module):
+        raise TypeError(f"make must give a module for a number of channels, such as nets.FilterResponseNorm; got {layer!r}")
+    for place in (*old.parameters(), *old.buffers()):
+        if place.is_floating_point():
+            layer = layer.to(place)
+    return layer.train(old.training)
 
 
 def _group_norm(old: nn.Module) -> Callable[[int], nn.Module]:

@@ -121,17 +121,15 @@ def resolve(
 
 def at_weight(prior: Any, shape: torch.Size) -> Any:
     """A prior of a scale, with its own rules taken at the shape of the weight: ``HalfCauchy(fan_in)`` for [3, 4] is
-    ``HalfCauchy(0.5)``, for it is the weight that has inputs. Priors that are no ``Law`` stay as they are."""
+    ``HalfCauchy(0.5)``, for it is the weight that has inputs. What is no ``Law`` and no groups stays as it is."""
     if isinstance(prior, Groups):
         return replace(prior, prior=at_weight(prior.prior, shape))
     if not isinstance(prior, Law):
         return prior
     scale = prior.scale
-    if isinstance(scale, Law | Groups):
-        scale = at_weight(scale, shape)
-    elif callable(scale) and not isinstance(scale, Distribution):
+    if callable(scale) and not isinstance(scale, Law | Groups | Distribution):
         scale = scale(shape)
-    return replace(prior, scale=scale)
+    return replace(prior, scale=at_weight(scale, shape))
 
 
 def _fits(scale: torch.Size, shape: torch.Size) -> bool:
