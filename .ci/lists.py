@@ -1,4 +1,4 @@
-"""Writes the lists that come from the catalogue: exports, the README's table, docs/catalogue.md. Run it after a new row.
+"""Writes what comes from the catalogue: exports, the README's table, docs/catalogue.md, cards. Run it after a new row.
 
 ``python .ci/lists.py`` writes them; ``texts()`` is what tests compare with the files.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from bnn_zoo.catalogue import ENTRIES, KINDS, of
+
+sys.path.insert(0, str(Path(__file__).parent))
+import cards
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ("nets", "priors", "likelihoods", "backends", "handlers", "guides", "zoo")
@@ -96,7 +100,7 @@ def published() -> Iterator[str]:
     for e in of("published").values():
         f = e.facts
         parts = (f["architecture"], f"{f['weights']:,}", f["prior"], f["likelihood"], f["data"], f["temperature"], e.source)
-        yield f"| `{e.name}`: {e.line} | {' | '.join(parts)} |"
+        yield f"| [`{e.name}`](zoo/{e.name}.md): {e.line} | {' | '.join(parts)} |"
     yield ""
 
 
@@ -128,10 +132,14 @@ def texts() -> Iterator[tuple[Path, str]]:
     yield ROOT / "bnn_zoo" / "__init__.py", top()
     yield ROOT / "README.md", readme()
     yield ROOT / "docs" / "catalogue.md", page()
+    for e in of("published").values():
+        yield ROOT / "docs" / "zoo" / f"{e.name}.md", cards.page(e)
+    yield ROOT / "docs" / "zoo" / "index.md", cards.index()
 
 
 if __name__ == "__main__":
     for path, text in texts():
         if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
             print("written:", path.relative_to(ROOT))

@@ -45,7 +45,8 @@ def _sections(e: Entry) -> Iterator[str]:
         exact = "yes, up to Monte Carlo error" if e.facts["exact"] == "yes" else f"no: {e.facts['exact']}"
         yield f"family  {e.facts['family']}\nrows    {rows}\nexact   {exact}"
     if e.kind == "published":
-        yield "\n".join(_fact(name, e.facts[name]) for name in e.facts if name != "x")
+        yield "\n".join(_fact(name, e.facts[name]) for name in e.facts if name not in {"x", "rows"})
+        yield "Traps\n" + "\n".join(_trap(t) for t in e.card.traps)
     if settings := list(_settings(e)):
         yield "Settings\n" + "\n".join(settings)
     yield _reflowed(inspect.getdoc(e.constructor) or "")
@@ -68,6 +69,10 @@ def _reflowed(docstring: str) -> str:
 def _fact(name: str, value: Any) -> str:
     shown = f"{value:,}" if isinstance(value, int) else str(value)
     return fill(shown, WIDTH, initial_indent=f"{name:14s} ", subsequent_indent=" " * 15)
+
+
+def _trap(text: str) -> str:
+    return fill(text.replace("`", ""), WIDTH, initial_indent="  - ", subsequent_indent="    ")
 
 
 def _settings(e: Entry) -> Iterator[str]:

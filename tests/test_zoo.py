@@ -1,6 +1,7 @@
 """Published models: the facts that papers state, the density by their formulas, and a short run of each."""
 
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bnn_zoo.catalogue import of
 from bnn_zoo.data import table
 
 PUBLISHED = of("published")
+DOCS = Path(__file__).parents[1] / "docs"
 NETWORKS = {n: e for n, e in PUBLISHED.items() if e.facts["x"]}
 
 
@@ -124,6 +126,7 @@ FORMULAS = {
     "blundell_mnist": blundell_mnist,
     "li_mnist": lambda s, x, y: normals(s, 1.0) + softmax(forward(s, x, relu), y),
     "tran_regression": lambda s, x, y: normals(s, 1.0) + st.norm(forward(s, x, np.tanh)[:, 0], 0.1**0.5).logpdf(y).sum(),
+    "tran_uci": lambda s, x, y: normals(s, 1.0) + st.norm(forward(s, x, np.tanh)[:, 0], 0.1**0.5).logpdf(y).sum(),
     "li_surrogate": lambda s, x, y: normals(s, 10**0.5) + st.norm(forward(s, x, np.tanh)[:, 0], 0.1**0.5).logpdf(y).sum(),
     "sommer_regression": sommer_regression,
 }
@@ -204,6 +207,30 @@ def test_neals_regression_on_his_data(real_data: Path):
     posterior = bz.fit(bz.zoo.neal_regression(), train, bz.MCLMC(), progress=False)
     assert float(posterior.predict(x).log_prob(y).mean()) > 0.82
     assert abs(float(posterior.predict(torch.zeros(1, 1)).mean) - 1.38) < 0.02
+
+
+def example(name):
+    text = (DOCS / "zoo" / f"{name}.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    return code
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
+@pytest.mark.parametrize("name", [n if n == "tran_uci" else pytest.param(n, marks=pytest.mark.slow) for n in PUBLISHED])
+def test_the_code_of_a_card_runs(name, capsys):
+    space = {}
+    exec(compile(example(name), f"card of {name}", "exec"), space)
+    assert all(torch.isfinite(v).all() for v in space["posterior"].draws.sites.values())
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_card_says_what_it_has_to(name):
+    card = PUBLISHED[name].card
+    assert card.facts and card.traps and str(PUBLISHED[name].year) in card.citation
+    assert bool(card.command) == any(f.ours for f in card.figures), "ours without what measures it"
+    if card.command:
+        assert (DOCS.parent / card.command.split()[1]).exists()
 
 
 # ---------------------------------------------------------------------- in the compare run

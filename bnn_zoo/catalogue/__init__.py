@@ -13,9 +13,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from . import _backends, _likelihoods, _nets, _parts, _priors, _published
+from ._card import Card, Figure
 from ._entry import KINDS, Entry
 
-__all__ = ["ENTRIES", "KINDS", "Entry", "find", "of"]
+__all__ = ["ENTRIES", "KINDS", "Card", "Entry", "Figure", "find", "of"]
 
 ENTRIES: tuple[Entry, ...] = tuple(
     row for part in (_published, _nets, _priors, _likelihoods, _backends, _parts) for row in part.rows()

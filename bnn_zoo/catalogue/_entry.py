@@ -8,6 +8,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from ._card import Card
+
 KINDS = {
     "published": ("zoo", "Published models: ready to fit, with the paper's network, prior, likelihood."),
     "net": ("nets", "Networks: plain torch modules, pure functions of (weights, x)."),
@@ -41,7 +43,8 @@ class Entry:
         ``rows``, "all" or "minibatches"; ``family``; ``compare``, their settings in ``bnn-zoo compare`` as code of the
         numbers chains, draws and rows. Networks: ``x``, the shape of a row that the tiny one takes. Likelihoods:
         ``outputs``, how many the network gives for the tiny one, and ``y``, the shape of a row of y. Published models:
-        ``architecture``, number of ``weights``, ``prior``, ``likelihood``, ``data``, ``temperature``, and ``x``.
+        ``architecture``, number of ``weights``, ``prior``, ``likelihood``, ``data``, ``temperature``; ``x``, the shape of a
+        row of the tiny one, and ``rows``, 20 rows of it as code.
     """
 
     name: str
@@ -74,6 +77,12 @@ class Entry:
     def constructor(self) -> Any:
         """The class or function itself."""
         return getattr(import_module(f"bnn_zoo.{self.package}"), self.name)
+
+    @property
+    def card(self) -> Card:
+        """Of a published model: its record, which stands beside it."""
+        card: Card = import_module(f"bnn_zoo.{self.package}.{self.module}").CARDS[self.name]
+        return card
 
     def make(self, code: str | None = None, **names: Any) -> Any:
         """The tiny one, or what other ``code`` of this table gives, such as that of ``facts``, with these names."""

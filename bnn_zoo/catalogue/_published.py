@@ -23,7 +23,11 @@ def rows() -> Iterator[Entry]:
         temperature: str = "1",
         tiny: str = "",
         x: tuple[int, ...] = (),
+        classes: int = 0,
+        rows: str = "",
     ) -> Entry:
+        targets = {0: "torch.randn(20)", 2: "(torch.arange(20) % 2).float()"}.get(classes, f"torch.arange(20) % {classes}")
+        inputs = ", ".join(map(str, (20, *x)))
         facts = {
             "architecture": net,
             "weights": weights,
@@ -32,6 +36,7 @@ def rows() -> Iterator[Entry]:
             "data": data,
             "temperature": temperature,
             "x": x,
+            "rows": rows or f"torch.randn({inputs}), {targets}",
         }
         return Entry(name, "published", module, line, year, reference, tiny or f"bz.zoo.{name}()", facts)
 
@@ -60,6 +65,7 @@ def rows() -> Iterator[Entry]:
         likelihood="Bernoulli",
         data="bdata of FBM, 300 rows, 1,000 to test",
         x=(2,),
+        classes=2,
     )
     yield paper(
         "neal_classes",
@@ -73,6 +79,7 @@ def rows() -> Iterator[Entry]:
         likelihood="Categorical",
         data="cdata of FBM, 400 rows, 1,000 to test",
         x=(4,),
+        classes=3,
     )
     yield paper(
         "welling_teh_mixture",
@@ -85,6 +92,7 @@ def rows() -> Iterator[Entry]:
         prior="θ₁ ~ N(0, 10), θ₂ ~ N(0, 1)",
         likelihood="½ N(θ₁, 2) + ½ N(θ₁ + θ₂, 2)",
         data="100 draws at θ = (0, 1)",
+        rows="(torch.randn(20),)",
     )
     yield paper(
         "blundell_mnist",
@@ -99,6 +107,7 @@ def rows() -> Iterator[Entry]:
         data="MNIST, pixels over 126",
         tiny="bz.zoo.blundell_mnist(width=4)",
         x=(784,),
+        classes=10,
     )
     yield paper(
         "li_mnist",
@@ -114,6 +123,7 @@ def rows() -> Iterator[Entry]:
         temperature="1/N in the authors' program",
         tiny="bz.zoo.li_mnist(width=4)",
         x=(784,),
+        classes=10,
     )
     yield paper(
         "tran_regression",
@@ -127,6 +137,19 @@ def rows() -> Iterator[Entry]:
         likelihood="Gaussian, variance 0.1",
         data="one input",
         x=(1,),
+    )
+    yield paper(
+        "tran_uci",
+        "tran_2022",
+        "tables, with a prior and a noise that nobody tuned",
+        2022,
+        "Tran, Rossi, Milios & Filippone",
+        net="d-100-1 tanh",
+        weights=1_501,
+        prior="N(0, 1)",
+        likelihood="Gaussian, variance 0.1",
+        data="UCI, d inputs (boston: 13), standardised",
+        x=(13,),
     )
     yield paper(
         "li_surrogate",

@@ -9,7 +9,7 @@ from .li_2016 import li_mnist
 from .li_2023 import li_surrogate
 from .neal_1996 import neal_binary, neal_classes, neal_regression
 from .sommer_2025 import sommer_regression
-from .tran_2022 import tran_regression
+from .tran_2022 import tran_regression, tran_uci
 from .welling_teh_2011 import welling_teh_mixture
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "neal_regression",
     "sommer_regression",
     "tran_regression",
+    "tran_uci",
     "welling_teh_mixture",
 ]

@@ -9,6 +9,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..catalogue import Card
+
 
 def welling_teh_mixture() -> Callable[..., Tensor]:
     """``y ~ ½ N(θ₁, 2) + ½ N(θ₁ + θ₂, 2)``, θ₁ ~ N(0, 10), θ₂ ~ N(0, 1): variances. Welling & Teh 2011, section 5.1.
@@ -24,3 +26,26 @@ def welling_teh_mixture() -> Callable[..., Tensor]:
             return pyro.sample("y", dist.MixtureSameFamily(dist.Categorical(y.new_full((2,), 0.5)), parts), obs=y)
 
     return model
+
+
+CARDS = {
+    "welling_teh_mixture": Card(
+        formula="""
+θ₁ ~ N(0, 10),  θ₂ ~ N(0, 1)            variances
+y  ~ ½ N(θ₁, 2) + ½ N(θ₁ + θ₂, 2)
+""",
+        fit="bz.NUTS(chains=2, warmup=20, draws=20)",
+        paper="The paper runs SGLD with one row a step over 10,000 sweeps of the data, with a step size that falls by a "
+        "power: `bz.SGLD(batch_size=1, step_size=bz.schedules.polynomial(…))`.",
+        facts=(
+            ("priors, likelihood, 100 rows at θ = (0, 1)", "section 5.1, as two reproductions of it have it"),
+            ("a second mode at (1, −1)", "section 5.1; the two means change places"),
+        ),
+        traps=(
+            "The second argument of each normal is a variance.",
+            "One of the reproductions draws a sum of the two normals and no mixture: its posterior has one mode.",
+        ),
+        unchecked="The number of sweeps was recalled and the schedule of step sizes not read by us.",
+        citation="M. Welling, Y. W. Teh. Bayesian learning via stochastic gradient Langevin dynamics. ICML 2011.",
+    )
+}
