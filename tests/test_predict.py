@@ -144,7 +144,7 @@ LAWS = {  # law of a row given a number and a positive number; whether its param
     "one-hot": (lambda m, s: dist.OneHotCategorical(logits=torch.stack([m, -m, s.expand(m.shape)], -1)), True),
     "normal, masked": (lambda m, s: dist.Normal(m, s).mask(torch.arange(N) != 1), True),
     "multivariate": (lambda m, s: dist.MultivariateNormal(m[:, None].expand(N, 2), s * torch.eye(2, dtype=F64)), True),
-    "multinomial": (lambda m, s: dist.Multinomial(6, logits=torch.stack([m, -m], -1)), False),
+    "multinomial": (lambda m, s: dist.Multinomial(6, logits=torch.stack([m, -m], -1)), True),
     "transformed": (
         lambda m, s: dist.TransformedDistribution(dist.Normal(m, s), [dist.transforms.TanhTransform()]),
         False,

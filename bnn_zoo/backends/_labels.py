@@ -19,6 +19,7 @@ from .._scope import seeded
 from .._torch import Independent
 from ..data import Minibatches
 from ..density import LogJoint, is_data
+from ..density.outside import kind, outside
 from ..density.sites import Fill, draw_or_support
 from ..types import DataError
 
@@ -44,18 +45,15 @@ class Observed:
 
     site: str
     index: int
-    law: str
+    law: type
     support: Any
     dtype: torch.dtype
 
     def check(self, column: Tensor) -> None:
         """Raise DataError where values of rows ``[…, row, …]`` lie outside the support."""
-        inside = self.support.check(column.to(self.dtype))
-        if not bool(inside.all()):
-            raise DataError(
-                f"site {self.site!r}: {int((~inside).sum())} observed values lie outside the support of {self.law}, "
-                f"{self.support}; they range from {column.min().item():g} to {column.max().item():g}"
-            )
+        values = column.to(self.dtype)
+        if not bool(self.support.check(values).all()):
+            raise DataError(outside(self.site, self.law, self.support, values))
 
 
 def observed_arguments(log_joint: LogJoint, args: tuple[Tensor, ...]) -> list[Observed] | None:
@@ -72,7 +70,7 @@ def observed_arguments(log_joint: LogJoint, args: tuple[Tensor, ...]) -> list[Ob
         same = [i for i, a in enumerate(args) if a.shape == value.shape and torch.equal(a.to(value.dtype), value)]
         if not same or _varies(support):
             return None
-        found.append(Observed(name, same[-1], type(msg["fn"]).__name__, support, value.dtype))
+        found.append(Observed(name, same[-1], kind(msg["fn"]), support, value.dtype))
     return found
 
 
@@ -98,8 +96,7 @@ def check_rows(log_joint: LogJoint, rows: tuple[Tensor, ...]) -> list[Observed]:
             chunk = tuple(t[start : start + CHUNK].to(log_joint.device) for t in rows)
             for name, msg in _trace(log_joint, chunk).nodes.items():
                 if is_data(msg):
-                    law = type(msg["fn"]).__name__
-                    Observed(name, 0, law, msg["fn"].support, msg["value"].dtype).check(msg["value"])
+                    Observed(name, 0, kind(msg["fn"]), msg["fn"].support, msg["value"].dtype).check(msg["value"])
         return []
     for each in observed:
         each.check(rows[each.index])

@@ -56,7 +56,7 @@ def rows() -> Iterator[Entry]:
         {"outputs": 1, "y": ()},
     )
     yield law("Bernoulli", "bernoulli", "two classes", outputs=1, y=())
-    yield law("Categorical", "categorical", "several classes, of a row or of each of its pixels", outputs=3, y=())
+    yield law("Categorical", "categorical", "several classes, of a row or of each pixel; labels to ignore", outputs=3, y=())
     yield Entry(
         "Ordinal",
         "likelihood",

@@ -22,6 +22,7 @@ from ..bijections import bijection
 from ..laws import unvalidated
 from ..types import DataError, ModelError
 from .enumeration import nesting
+from .outside import kind, outside
 
 
 @dataclass(frozen=True)
@@ -281,9 +282,5 @@ def _check_observed(name: str, msg: Any) -> None:
         fits = False
     if not fits:
         raise DataError(f"site {name!r}: expected observed values of shape {tuple(fn.shape())}, got {tuple(value.shape)}")
-    inside = fn.support.check(value)
-    if not bool(inside.all()):
-        raise DataError(
-            f"site {name!r}: {int((~inside).sum())} observed values lie outside the support of {type(fn).__name__}, "
-            f"{fn.support}; they range from {value.min().item():g} to {value.max().item():g}"
-        )
+    if not bool(fn.support.check(value).all()):
+        raise DataError(outside(name, kind(fn), fn.support, value))

@@ -7,5 +7,16 @@ from .moved import moved
 from .root_inverse_gamma import RootInverseGamma
 from .scale import check_scale
 from .unvalidated import unvalidated
+from .weighted_categorical import WeightedCategorical, unweighted
 
-__all__ = ["Dropped", "GeneralisedNormal", "LogUniform", "RootInverseGamma", "check_scale", "moved", "unvalidated"]
+__all__ = [
+    "Dropped",
+    "GeneralisedNormal",
+    "LogUniform",
+    "RootInverseGamma",
+    "WeightedCategorical",
+    "check_scale",
+    "moved",
+    "unvalidated",
+    "unweighted",
+]

@@ -2,8 +2,9 @@
 
 Draws come as ``[chain, draw, n]`` or ``[sample, n]``: all axes before the rows are sample axes, and all samples weigh the
 same. ``y`` is ``[n]``, or ``[n, k]`` with k outputs, which then count as so many more rows. Class probabilities are
-``[n, C]``, or ``[n]``, the probability of class 1 of two. Wrong shapes, NaN, labels that are no class, rows of
-probabilities that do not sum to one, and empty input raise ValueError.
+``[n, C]``, or ``[n]``, the probability of class 1 of two; ``[n, *places, C]`` where each pixel has a class, and
+``ignore=255`` leaves out what has no label. Wrong shapes, NaN, labels that are no class, rows of probabilities that do not
+sum to one, and empty input raise ValueError.
 
 scikit-learn is slow to import, so it is imported where it is used.
 """

@@ -59,14 +59,24 @@ def probabilities(probs: Any) -> np.ndarray:
     return check_simplex("probs", probs)
 
 
-def labelled(probs: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities ``[n, C]`` and integer labels ``[n]``."""
-    probs, y = probabilities(probs), array_of("y", y)
+def labelled(probs: Any, y: Any, ignore: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities ``[n, C]`` and integer labels ``[n]``: places of images as so many rows, without those of ``ignore``."""
+    probs, y = array_of("probs", probs), array_of("y", y)
+    if probs.ndim > 2 and y.shape == probs.shape[:-1]:
+        probs, y = probs.reshape(-1, probs.shape[-1]), y.ravel()
+    probs = probabilities(probs)
     if y.shape != probs.shape[:1]:
         raise ValueError(f"y: expected labels {probs.shape[:1]}, got shape {y.shape}; squeeze it or take argmax of one-hot")
+    if ignore is not None:
+        probs, y = probs[y != ignore], y[y != ignore]
+        if not len(y):
+            raise ValueError(f"y: expected at least one label, got ignore={ignore} in all places")
     bad = (y != y.round()) | (y < 0) | (y >= probs.shape[1])
     if bad.any():
-        raise ValueError(f"y: expected labels 0 ... {probs.shape[1] - 1}, got {y[bad][0]:g}; number the classes from 0")
+        raise ValueError(
+            f"y: expected labels 0 ... {probs.shape[1] - 1}, got {y[bad][0]:g}; number the classes from 0, and leave out "
+            "what has no label (metrics of classes take ignore=255)"
+        )
     return probs, y.astype(np.int64)
 
 

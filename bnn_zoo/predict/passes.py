@@ -29,6 +29,7 @@ from ..density import Hold, is_data
 from ..density.agreement import close
 from ..density.graph import quiet
 from ..density.sites import is_latent
+from ..laws import unweighted
 from ..types import DataError, Model, ModelError
 from .whole import Whole
 
@@ -70,7 +71,7 @@ class Catch(Hold):
             self.data[name], self.observed[name] = _masked(msg), msg["value"]
             self.blind.update(self.open)
         elif not msg["is_observed"]:
-            self.open[name] = fn
+            self.open[name] = unweighted(fn)
             index = isinstance(fn.support, IntegerInterval)
             msg["value"], msg["done"] = torch.zeros(fn.shape(), dtype=torch.long if index else None), True
         elif isinstance(base_law(fn), dist.Delta) and not self.open:
@@ -78,8 +79,11 @@ class Catch(Hold):
 
 
 def _masked(msg: Any) -> Any:
-    """The site's law with what hides rows from the log joint as its own mask: handlers' masks, and scales of zero."""
-    law, mask, scale = msg["fn"], msg["mask"], msg["scale"]
+    """The site's law with what hides rows from the log joint as its own mask: handlers' masks, and scales of zero.
+
+    Like other scales, the weights of classes are left out.
+    """
+    law, mask, scale = unweighted(msg["fn"]), msg["mask"], msg["scale"]
     if isinstance(scale, Tensor) and scale.dim():
         law = law.mask(scale != 0)
     elif not isinstance(scale, Tensor) and scale == 0:
@@ -106,10 +110,12 @@ def _parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor
     for chosen, others in (("logits", {"probs"}), ("scale_tril", {"covariance_matrix", "precision_matrix"})):
         if chosen in names:
             names -= others
-    settings = {n: p.default for n, p in inspect.signature(type(law)).parameters.items() if n not in law.arg_constraints}
-    if not names or any(getattr(law, n, None) != value for n, value in settings.items() if n != "validate_args"):
-        raise NotImplementedError(f"{type(law).__name__} is not made from batched tensors alone")
-    return {name: getattr(law, name) for name in sorted(names)}, lambda t: type(law)(**t)
+    defaults = {n: p.default for n, p in inspect.signature(type(law)).parameters.items() if n not in law.arg_constraints}
+    settings = {n: getattr(law, n, None) for n, value in defaults.items() if n != "validate_args"}
+    settings = {n: value for n, value in settings.items() if value != defaults[n]}
+    if not names or not all(isinstance(value, int | float | tuple) for value in settings.values()):
+        raise NotImplementedError(f"{type(law).__name__} is not made from batched tensors and numbers alone")
+    return {name: getattr(law, name) for name in sorted(names)}, lambda t: type(law)(**t, **settings)
 
 
 def laws(

@@ -1,10 +1,10 @@
 """The log likelihood of each row at each draw, and which rows were data at all.
 
-A row is hidden where a mask (``poutine.mask``, ``dist.Distribution.mask``, ``obs_mask``), a scale of zero or a law that
-skips NaN keeps it out of the log joint. It has no log likelihood then, not one of zero nats: an importance-sampling
-leave-one-out would score it. Values that no draw's law can give are refused; a value outside the support at some draws
-alone (``Uniform(0, a)``) has the log density −inf there. Scales other than zero (tempering, weights, subsampled plates)
-say how much a row counts in the posterior; the log likelihood is that of one such row, unscaled.
+A row is hidden where a mask (``poutine.mask``, ``dist.Distribution.mask``, ``obs_mask``), a scale of zero, a law that skips
+NaN or a label to ignore keeps it out of the log joint. It has no log likelihood then, not one of zero nats: an
+importance-sampling leave-one-out would score it. Values that no draw's law can give are refused; a value outside the support
+at some draws alone (``Uniform(0, a)``) has the log density −inf there. Scales other than zero (tempering, weights of rows or
+classes, subsampled plates) say how much a row counts in the posterior; the log likelihood is that of one such row, unscaled.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor
 
+from ..density.outside import outside
+from ..laws import WeightedCategorical
 from ..types import DataError, Model
 from .passes import Catch, base_law, place_of, replay
 
@@ -32,6 +34,8 @@ def seen_rows(law: Any, y: Tensor) -> Tensor:
         count = law.reinterpreted_batch_ndims
         seen = seen_rows(law.base_dist, y)
         return seen.flatten(-count).any(-1) if count else seen
+    if isinstance(law, WeightedCategorical) and (labelled := law.seen(y)) is not None:
+        return labelled.expand(torch.broadcast_shapes(law.batch_shape, labelled.shape))
     if isinstance(law, MISSING):
         finite = torch.isfinite(y)
         finite = finite.any(-1) if law.event_dim else finite
@@ -91,11 +95,7 @@ def _refuse(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, ...], si
     missing = int(torch.isnan(y).sum()) if y.is_floating_point() else 0
     if missing:
         raise DataError(f"site {site!r}: {missing} of {y.numel()} values are NaN: drop these rows, or mask them")
-    bad = int((~in_support(law, y)).sum())
-    raise DataError(
-        f"site {site!r}: {bad} of {law.batch_shape.numel()} values lie outside the support of "
-        f"{type(base_law(law)).__name__}, {law.support}; they range from {y.min().item():g} to {y.max().item():g}"
-    )
+    raise DataError(outside(site, type(base_law(law)), law.support, y))
 
 
 def keep(values: Tensor, seen: Tensor, lead: int) -> Tensor:

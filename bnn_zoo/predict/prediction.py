@@ -91,7 +91,8 @@ class Prediction:
     def log_likelihood(self, y: Any) -> Tensor:
         """Log likelihood of the rows ``y [n, …]``, a tensor or array, at each draw: ``[chain, draw, n]``, nats.
 
-        NaN in rows that a mask of the model hides. Raises DataError for NaN, other shapes and values that are none of y's.
+        NaN in rows that a mask of the model, or a label to ignore, hides. Raises DataError for NaN, other shapes and values
+        that are none of y's.
         """
         device, dtype = place_of(self.args, self.sites)
         value = _target(y, self.draws.shape[2:], device, dtype)
