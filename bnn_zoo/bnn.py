@@ -16,7 +16,7 @@ from ._scope import factory
 from ._torch import BatchNorm, IntegerInterval
 from .laws import moved
 from .nets import _functional as functional
-from .types import DataError, Likelihood, ModelError, Prior
+from .types import CommonPrior, DataError, Likelihood, ModelError, Prior
 
 
 class BNN:
@@ -88,9 +88,10 @@ class BNN:
     def _weights(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         """One sample statement per random parameter."""
         values = {}
+        prior = self.prior.begin() if isinstance(self.prior, CommonPrior) else self.prior
         for name, parameter in self.net.named_parameters():
             if parameter.requires_grad:
-                law = self.prior(name, parameter.shape)
+                law = prior(name, parameter.shape)
                 _check_pyro(f"site {name!r}: the prior", law)
                 if (law.batch_shape, law.event_shape) != ((), parameter.shape):
                     raise ModelError(

@@ -52,6 +52,19 @@ class Prior(Protocol):
 
 
 @runtime_checkable
+class CommonPrior(Protocol):
+    """A prior whose weights have something in common: ``begin()`` is called once a run and gives the prior of that run.
+
+    A site may occur once in a run, so what is sampled for the first weight must be known at the second. ``begin`` makes
+    the place where it is kept, and nothing is left of it after the run.
+    """
+
+    def __call__(self, name: str, shape: torch.Size) -> Any: ...
+
+    def begin(self) -> Prior: ...
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """The law of one row of y given the network output of that row.
 

@@ -179,7 +179,7 @@ SCALES = {
     "folded": lambda: dist.FoldedDistribution(dist.StudentT(3.0, 0.0, 1.0)),
     "torch's": lambda: torch.distributions.HalfNormal(0.3),
 }
-LAWS = [n for n in of("prior") if n not in ("LogUniform", "PerSite")]
+LAWS = [n for n in of("prior") if n not in ("GaussianMixture", "LogUniform", "PerSite", "Shared")]
 LIKELIHOODS = {  # likelihood, outputs of the net, y
     "Gaussian": (lambda: likelihoods.Gaussian(), 1, lambda d: torch.randn(8, dtype=d, device=CUDA)),
     "two columns": (lambda: likelihoods.Gaussian(), 2, lambda d: torch.randn(8, 2, dtype=d, device=CUDA)),
@@ -232,6 +232,9 @@ def test_every_prior(fake, law, scale, dtype):
 def test_other_priors(fake, dtype):
     table = priors.PerSite({"*.bias": priors.LogUniform(), "*": priors.Laplace(dist.HalfCauchy(1.0))})
     log_joint = density.LogJoint(bz.BNN(network(), table, likelihoods.Gaussian()), rows(dtype))
+    there(log_joint(torch.randn(CHAINS, log_joint.dim, dtype=dtype, device=CUDA)), dtype)
+    mixture = priors.GaussianMixture(2, location=dist.Normal(0.0, 1.0), zero=dist.Beta(9.0, 1.0))
+    log_joint = density.LogJoint(bz.BNN(network(), priors.Shared(mixture, "net"), likelihoods.Gaussian()), rows(dtype))
     there(log_joint(torch.randn(CHAINS, log_joint.dim, dtype=dtype, device=CUDA)), dtype)
 
 

@@ -41,6 +41,8 @@ LAWS = {  # name: (prior of this scale, scipy's law of one weight)
     "GenNormal": (priors.GenNormal, lambda s: scipy.stats.gennorm(1.5, 0, s)),
     "LogNormal": (priors.LogNormal, lambda s: scipy.stats.lognorm(s)),
     "GammaPrecision": (priors.GammaPrecision, RootInverseGamma),
+    "SpatialNormal": (priors.SpatialNormal, lambda s: scipy.stats.norm(0, s)),  # without places
+    "MatrixNormal": (priors.MatrixNormal, lambda s: scipy.stats.norm(0, s)),  # without covariances
 }
 OTHERS = {  # name: priors to put through the shape contract; their densities have tests of their own
     "LogUniform": priors.LogUniform(),
@@ -49,6 +51,8 @@ OTHERS = {  # name: priors to put through the shape contract; their densities ha
     "ScaleMixture": priors.ScaleMixture(SCALE),
     "Uniform": priors.Uniform(SCALE),
     "PerSite": PerSite({"*.bias": priors.Normal(2.0), "*": priors.Laplace()}),
+    "GaussianMixture": priors.GaussianMixture(3, zero=0.5),
+    "Shared": priors.Shared(priors.Normal(priors.HalfCauchy(1.0)), "net"),
 }
 IMPROPER = {"LogUniform"}  # has a density that cannot be sampled
 RULES = {"fan_in": fan_in, "fan_in_plus_one": priors.fan_in_plus_one, "he": priors.he, "glorot": priors.glorot}
@@ -238,7 +242,207 @@ def test_regularised_horseshoe():
     assert sites["w_slab"]["fn"].log_prob(c).item() == pytest.approx(expected, rel=1e-5)
 
 
+def mixture_of(share, location, scale, value):
+    """Log density of independent values under a mixture of normals, by SciPy."""
+    parts = share[:, None] * scipy.stats.norm(location[:, None], scale[:, None]).pdf(value.ravel())
+    return np.log(parts.sum(0)).sum()
+
+
+def test_gaussian_mixture():
+    """π_j N(μ_j, σ_j²) with Dirichlet, normal and gamma hyperpriors, and a component at 0 whose share is given."""
+    share, location, scale = np.array([0.2, 0.8]), np.array([-1.0, 0.5]), np.array([0.1, 0.3])
+    held = {"w_share": share, "w_location": location, "w_scale": scale, "w_zero_scale": np.array([0.05])}
+    held = {name: torch.tensor(v, dtype=torch.float32) for name, v in held.items()}
+    gamma = priors.GammaPrecision((0.1 / 250) ** 0.5, alpha=500)  # Ullrich's Gamma(250, 0.1) on precisions
+    prior = priors.GaussianMixture(2, location=priors.Normal(0.6), scale=gamma, concentration=1.5, zero=0.9)
+    law, sites = law_of(prior, shape=(3, 4), **held)
+    value = np.linspace(-1.2, 1.2, 12).reshape(3, 4)
+    parts = (np.r_[0.9, 0.1 * share], np.r_[0.0, location], np.r_[0.05, scale])
+    expected = mixture_of(*parts, value)
+    assert law.log_prob(torch.tensor(value, dtype=torch.float32)).item() == pytest.approx(expected, rel=1e-4)
+    tau = scale**-2.0
+    hyper = {
+        "w_location": scipy.stats.norm(0, 0.6).logpdf(location).sum(),
+        "w_scale": (scipy.stats.gamma(250, scale=10.0).logpdf(tau) + np.log(2 * scale**-3.0)).sum(),
+        "w_share": scipy.stats.dirichlet([1.5, 1.5]).logpdf(share),
+        "w_zero_scale": scipy.stats.gamma(250, scale=10.0).logpdf(400.0) + np.log(2 * 0.05**-3.0),
+    }
+    assert set(sites) == set(hyper)
+    for name, density in hyper.items():
+        assert sites[name]["fn"].log_prob(held[name]).item() == pytest.approx(density, rel=1e-4), name
+
+
+def test_gaussian_mixture_with_given_parts_and_a_random_share():
+    """Means and widths that are given are no sites; Beta on the share at 0 is one; one component has no π."""
+    prior = priors.GaussianMixture(1, location=0.5, scale=0.2, zero=dist.Beta(9.0, 1.0), zero_scale=0.1)
+    law, sites = law_of(prior, shape=(2,), w_zero_share=torch.tensor([0.75]))
+    assert list(sites) == ["w_zero_share"]
+    assert sites["w_zero_share"]["fn"].log_prob(torch.tensor([0.75])).item() == pytest.approx(
+        scipy.stats.beta(9, 1).logpdf(0.75), rel=1e-5
+    )
+    expected = mixture_of(np.array([0.75, 0.25]), np.array([0.0, 0.5]), np.array([0.1, 0.2]), np.array([0.1, 0.6]))
+    assert law.log_prob(torch.tensor([0.1, 0.6])).item() == pytest.approx(expected, rel=1e-5)
+    places = torch.tensor([-1.0, 0.0, 1.0])
+    law, sites = law_of(priors.GaussianMixture(3, location=places, scale=0.1), shape=(2,), w_share=torch.ones(3) / 3)
+    expected = mixture_of(np.ones(3) / 3, places.numpy(), np.full(3, 0.1), np.array([0.1, 0.6]))
+    assert list(sites) == ["w_share"]
+    assert law.log_prob(torch.tensor([0.1, 0.6])).item() == pytest.approx(expected, rel=1e-4)
+
+
+def weights_of(prior, *names, shape=(2, 3), **held):
+    """The laws of several weights in one run, as a BNN asks for them, and the sites of that run."""
+    with poutine.trace() as sites, poutine.condition(data=held), torch.no_grad():
+        run = prior.begin()
+        laws = [run(name, torch.Size(shape)) for name in names]
+    return laws, {n: m for n, m in sites.trace.nodes.items() if m["type"] == "sample"}
+
+
+def test_shared():
+    """One scale for two weights, counted once; the next run has its own."""
+    prior = priors.Shared(priors.Normal(priors.HalfCauchy(0.3)), "net")
+    torch.manual_seed(0)
+    (a, b), sites = weights_of(prior, "0.weight", "1.weight")
+    assert list(sites) == ["net_scale"] and sites["net_scale"]["fn"].log_prob(torch.tensor(0.9)).item() == pytest.approx(
+        scipy.stats.halfcauchy(0, 0.3).logpdf(0.9), rel=1e-5
+    )
+    torch.testing.assert_close(a.stddev, b.stddev)
+    (c, _), _ = weights_of(prior, "0.weight", "1.weight")
+    assert not torch.equal(a.stddev, c.stddev)
+
+
+def test_shared_some_sites():
+    prior = priors.Shared(priors.Horseshoe(), "net", sites=("global_*",))
+    _, sites = weights_of(prior, "0.weight", "1.weight")
+    assert list(sites) == ["net_global_scale", "0.weight_local_scale", "1.weight_local_scale"]
+
+
+def test_shared_among_some_weights():
+    """One object under two patterns is one; a table without any begins as itself."""
+    shared = priors.Shared(priors.GaussianMixture(2), "net")
+    prior = PerSite({"0.weight": shared, "*.bias": priors.Normal(1.0), "*": shared})
+    _, sites = weights_of(prior, "0.weight", "0.bias", "1.weight")
+    assert list(sites) == ["net_location", "net_scale", "net_share"]
+    table = PerSite({"*": priors.Normal(1.0)})
+    assert table.begin() is table
+
+
+def test_shared_refuses_what_differs():
+    """A rule of the shape is another law at another weight; local scales have other shapes."""
+    prior = priors.Shared(priors.Normal(priors.HalfCauchy(fan_in)), "net")
+    weights_of(prior, "0.weight", "1.weight")  # of one shape, so of one law
+    run = prior.begin()
+    with poutine.trace(), pytest.raises(ValueError, match=r"'net_scale' has another law at '1\.weight' than at"):
+        run("0.weight", torch.Size([2, 3]))
+        run("1.weight", torch.Size([2, 4]))
+    run = priors.Shared(priors.Horseshoe(), "net").begin()
+    with poutine.trace(), pytest.raises(ValueError, match="'net_local_scale' has another law"):
+        run("0.weight", torch.Size([2, 3]))
+        run("1.weight", torch.Size([2, 4]))
+    with pytest.raises(TypeError, match=r"write Shared\(Normal\(…\), 'net'\)"):
+        priors.Normal(priors.Shared(priors.HalfCauchy(1.0), "net"))
+
+
+@pytest.mark.parametrize("dtype, rel", [(torch.float32, 1e-4), (torch.float64, 1e-10)], ids=str)
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_spatial_normal(power, dtype, rel):
+    """SciPy's multivariate normal over the nine places of a kernel, independent over filters and channels."""
+    shape, sd = (2, 3, 3, 3), 0.7
+    value = np.random.default_rng(0).normal(size=shape)
+    places = [(i, j) for i in range(3) for j in range(3)]
+    covariance = [[sd**2 * math.exp(-((math.dist(a, b) / 1.5) ** power)) for b in places] for a in places]
+    expected = scipy.stats.multivariate_normal(np.zeros(9), covariance).logpdf(value.reshape(6, 9)).sum()
+    torch.set_default_dtype(dtype)
+    try:
+        law, _ = law_of(priors.SpatialNormal(sd, length=1.5, power=power), shape=shape)
+        found = law.log_prob(torch.tensor(value, dtype=dtype)).item()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found == pytest.approx(expected, rel=rel)
+    torch.testing.assert_close(law.variance, torch.full(shape, sd**2, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype, rel", [(torch.float32, 1e-4), (torch.float64, 1e-10)], ids=str)
+def test_matrix_normal(dtype, rel):
+    """SciPy's matrix normal, with its scale; a convolution's columns are in·kh·kw."""
+    generator = np.random.default_rng(0)
+    row, column = (scipy.stats.wishart(n + 2, np.eye(n)).rvs(random_state=generator) for n in (3, 4))
+    value = generator.normal(size=(3, 4))
+    torch.set_default_dtype(dtype)
+    try:
+        prior = priors.MatrixNormal(0.5, rows=row, columns=column)
+        found = [
+            law_of(prior, shape=s)[0].log_prob(torch.tensor(value.reshape(s), dtype=dtype)) for s in [(3, 4), (3, 2, 2)]
+        ]
+        law, _ = law_of(prior)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = scipy.stats.matrix_normal(np.zeros((3, 4)), 0.25 * row, column).logpdf(value)
+    assert [f.item() for f in found] == pytest.approx([expected] * 2, rel=rel)
+    torch.testing.assert_close(law.variance, torch.tensor(0.25 * np.outer(np.diag(row), np.diag(column)), dtype=dtype))
+
+
+def test_draws_of_correlated_weights():
+    """The covariance of 20,000 draws is that of the law, under scales of its own for each unit."""
+    torch.manual_seed(0)
+    row, column = np.array([[1.0, 0.6], [0.6, 2.0]]), np.array([[1.0, -0.3, 0.0], [-0.3, 1.0, 0.5], [0.0, 0.5, 1.0]])
+    law, _ = law_of(priors.MatrixNormal(torch.tensor([[1.0], [0.5]]), rows=row, columns=column), shape=(2, 3))
+    scaled = np.diag([1.0, 0.5]) @ row @ np.diag([1.0, 0.5])
+    found = np.cov(law.sample((20_000,)).flatten(1).T.numpy())
+    assert np.abs(found - np.kron(scaled, column)).max() < 0.05
+    expected = scipy.stats.matrix_normal(np.zeros((2, 3)), scaled, column).logpdf(np.ones((2, 3)))
+    assert law.log_prob(torch.ones(2, 3)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_correlations_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"'w'.*rows must be 3 × 3 for a weight of shape \(3, 4\), got 2 × 2"):
+        law_of(priors.MatrixNormal(rows=np.eye(2)))
+    with pytest.raises(ValueError, match="singular in single precision: take a shorter length, or a power below 2"):
+        law_of(priors.SpatialNormal(length=20.0, power=2.0), shape=(1, 1, 5, 5))
+    law_of(priors.SpatialNormal(length=20.0, power=1.9), shape=(1, 1, 3, 3))  # as advised
+
+
+def test_group_horseshoe():
+    """Louizos, Ullrich & Welling 2017: w_ij ~ N(0, s² z̃_j²), z̃_j ~ C⁺(0, 1) for each input j, s ~ C⁺(0, τ₀) for the layer.
+
+    It is the hierarchy of groups, in z_j = s z̃_j: their log density plus that of the change of variables, log s an input.
+    """
+    prior = priors.Normal(priors.PerInput(priors.HalfCauchy(priors.HalfCauchy(0.1))))
+    s, z = 0.3, np.array([0.5, 1.0, 2.0, 0.1])
+    held = {"w_scale_scale": torch.tensor(s), "w_scale": torch.tensor(s * z, dtype=torch.float32)[None]}
+    law, sites = law_of(prior, shape=(3, 4), **held)
+    value = np.random.default_rng(0).normal(size=(3, 4))
+    found = law.log_prob(torch.tensor(value, dtype=torch.float32)) + sum(sites[n]["fn"].log_prob(v) for n, v in held.items())
+    cauchy = scipy.stats.halfcauchy
+    expected = cauchy(0, 0.1).logpdf(s) + cauchy(0, 1).logpdf(z).sum() + scipy.stats.norm(0, s * z).logpdf(value).sum()
+    assert float(found) + 4 * math.log(s) == pytest.approx(expected, rel=1e-5)
+
+
+def test_group_normal_jeffreys():
+    """p(z) ∝ 1/|z| on the real line for each input, w_ij ~ N(0, z_j²): |z| is the scale."""
+    z = torch.tensor([[0.5, -1.0, 2.0, -0.1]])
+    law, sites = law_of(priors.Normal(priors.PerInput(priors.LogUniform())), shape=(3, 4), w_scale=z)
+    torch.testing.assert_close(law.stddev, z.abs().expand(3, 4))
+    assert sites["w_scale"]["fn"].log_prob(z).item() == pytest.approx(-np.log(np.abs(z.numpy())).sum(), rel=1e-5)
+    assert law_of(priors.Normal(priors.LogUniform()), w_scale=torch.tensor(-2.0))[0].stddev[0, 0] == 2.0
+
+
+def test_a_scale_cannot_be_negative():
+    with pytest.raises(ValueError, match=r"'w_scale': a scale is > 0, but Normal also gives .* such as HalfNormal\(1\.0\)"):
+        law_of(priors.Laplace(priors.Normal(1.0)))
+    law_of(priors.Laplace(priors.HalfNormal(1.0)))  # as advised
+
+
 BAD = {
+    "components": (lambda: priors.GaussianMixture(0), "components must be a whole number, 1 or more, got 0"),
+    "zero": (lambda: priors.GaussianMixture(2, zero=1.0), "GaussianMixture: zero must be between 0 and 1, got 1.0"),
+    "zero_scale": (lambda: priors.GaussianMixture(2, zero_scale=0.1), "give its share too, zero=0.999"),
+    "locations": (lambda: priors.GaussianMixture(2, location=torch.zeros(3)), "one number or 2, .* got shape \\(3,\\)"),
+    "widths": (lambda: priors.GaussianMixture(2, scale=-1.0), "scale must be a finite number > 0, got -1.0"),
+    "length": (lambda: priors.SpatialNormal(1.0, length=0), "SpatialNormal: length must be a finite number > 0, got 0"),
+    "power of a distance": (lambda: priors.SpatialNormal(1.0, power=3.0), "power must be at most 2"),
+    "rows": (lambda: priors.MatrixNormal(rows=[[1.0, 0.5]]), r"rows must be a symmetric matrix, .* shape \[1, 2\]"),
+    "columns": (lambda: priors.MatrixNormal(columns=[[1.0, 2.0], [2.0, 1.0]]), "columns must be positive definite"),
+    "name": (lambda: priors.Shared(priors.Normal(1.0), "a.b"), "name is that of the common sites, .* got 'a.b'"),
     "alpha": (lambda: priors.GammaPrecision(1.0, alpha=0), "GammaPrecision: alpha must be a finite number > 0, got 0"),
     "power": (lambda: priors.GenNormal(1.0, power=-1), "GenNormal: power must be a finite number > 0, got -1"),
     "median": (lambda: priors.LogNormal(1.0, median=0), "LogNormal: median must be a finite number > 0, got 0"),

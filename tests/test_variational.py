@@ -82,6 +82,19 @@ def test_log_uniform_refuses_what_it_cannot_do():
         law.sample()
 
 
+@pytest.mark.parametrize(
+    "backend", [bz.NUTS(chains=1, warmup=1, draws=1), bz.SGLD(chains=1, steps=2, batch_size=4), bz.MAP(steps=1)], ids=repr
+)
+@pytest.mark.parametrize("prior", [bz.priors.LogUniform(), bz.priors.Normal(bz.priors.PerInput(bz.priors.LogUniform()))])
+def test_no_chains_where_the_posterior_has_infinite_mass(prior, backend):
+    """``∫ p(y | w) / |w| dw`` diverges at 0, where the likelihood is finite; MeanField is what the message advises."""
+    x, y = torch.randn(8, 2), torch.randn(8)
+    model = bz.BNN(bz.nets.MLP(2, 1, hidden=()), prior, bz.likelihoods.Gaussian(0.3))
+    with pytest.raises(bz.ModelError, match=r"needs a posterior that is a law.*'0\.weight.*use MeanField"):
+        run(backend, model, (x, y))
+    run(bz.MeanField(steps=1, draws=1), model, (x, y))
+
+
 # ------------------------------------------------------------------------------------------------------------ handlers
 
 X = {

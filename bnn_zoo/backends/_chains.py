@@ -20,7 +20,7 @@ from ._compiling import pays
 from ._draws import Store, room, some
 from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
 from ._processes import Ended, Watch, how_many, one_thread, spread
-from ._rows import density_of, need_all_rows
+from ._rows import density_of, need_all_rows, need_proper
 from ._settings import at_least, flags, start_of, start_rule
 from ._steady import steady
 
@@ -84,6 +84,7 @@ class FullBatch:
         """
         log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=bool(self.compile))
         need_all_rows(log_joint, type(self).__name__)
+        need_proper(log_joint, type(self).__name__)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, seed, threads, progress)
 

@@ -108,5 +108,15 @@ def need_all_rows(log_joint: LogJoint, backend: str) -> None:
             )
 
 
+def need_proper(log_joint: LogJoint, backend: str) -> None:
+    """Raise ModelError where the posterior has infinite mass: chains and optimisers would run into the pole."""
+    if improper := [site.name for site in log_joint.sites if not site.proper]:
+        raise ModelError(
+            f"{backend} needs a posterior that is a law, but under the log-uniform prior of sites {improper[:3]}, 1/|w|, "
+            "its mass near 0 is infinite: use MeanField, which has a divergence for this prior, or a proper prior that is "
+            "large at 0, such as Horseshoe(), or HalfCauchy(1.0) for a scale"
+        )
+
+
 def next_rows(batches: Minibatches | None) -> tuple[Tensor, ...]:
     return () if batches is None else batches.next_rows()

@@ -20,7 +20,7 @@ from ..types import Draws, Model, Schedule
 from ._chains import Start
 from ._draws import Store, room, some
 from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
-from ._rows import need_all_rows, next_rows, rows_and_density
+from ._rows import need_all_rows, need_proper, next_rows, rows_and_density
 from ._settings import at_least, flags, same_cycles, schedule_of, scheduled, start_of, start_rule
 from ._stability import Stability
 from ._steady import steady
@@ -132,6 +132,7 @@ class StochasticGradient:
         )
         if batches is None:
             need_all_rows(log_joint, type(self).__name__)
+        need_proper(log_joint, type(self).__name__)
         with steady(log_joint, self.chains) as threads:
             return self._run(log_joint, batches, seed, threads, progress)
 

@@ -38,6 +38,30 @@ def rows() -> Iterator[Entry]:
         2017,
         "Piironen & Vehtari",
     )
+    yield law(
+        "GaussianMixture",
+        "gaussian_mixture",
+        "a mixture that is learnt: soft weight sharing",
+        1992,
+        "Nowlan & Hinton",
+        "bz.priors.GaussianMixture(3, zero=0.5)",
+    )
+    yield law(
+        "SpatialNormal",
+        "spatial_normal",
+        "normal, weights near each other in a kernel alike",
+        2022,
+        "Fortuin et al.",
+        "bz.priors.SpatialNormal(0.5, length=1.0)",
+    )
+    yield law(
+        "MatrixNormal",
+        "matrix_normal",
+        "normal, correlated between units and between inputs",
+        2016,
+        "Louizos & Welling",
+        "bz.priors.MatrixNormal(0.5, rows=[[1.0, 0.5], [0.5, 1.0]])",
+    )
     yield law("HalfNormal", "half_normal", "on positive numbers, for scales")
     yield law("HalfCauchy", "half_cauchy", "on positive numbers, for scales of groups", 2006, "Gelman")
     yield law("LogNormal", "log_normal", "on positive numbers, for scales known up to factors")
@@ -62,6 +86,12 @@ def rows() -> Iterator[Entry]:
         "per_site",
         "another prior for each weight, chosen by a pattern of names",
         tiny="bz.priors.PerSite({'*.bias': bz.priors.Normal(1.0), '*': bz.priors.Laplace(0.5)})",
+    )
+    yield law(
+        "Shared",
+        "shared",
+        "hyperparameters that weights have in common",
+        tiny="bz.priors.Shared(bz.priors.Normal(bz.priors.HalfCauchy(1.0)), 'net')",
     )
     for name, line, year, reference in (
         ("PerInput", "one scale for each input of a layer: relevance is learnt", 1994, "MacKay"),

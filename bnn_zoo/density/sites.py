@@ -19,7 +19,7 @@ from torch.distributions.transforms import Transform
 
 from .._torch import BatchNorm, register_module_forward_pre_hook
 from ..bijections import bijection
-from ..laws import unvalidated
+from ..laws import LogUniform, unvalidated
 from ..types import DataError, ModelError
 from .enumeration import nesting
 from .outside import kind, outside
@@ -30,12 +30,14 @@ class Site:
     """A latent site: its shape, its place in the flat position, and the bijection onto its support.
 
     ``transform`` is None where the support depends on other sites (``Uniform(0, a)``) and must be asked for at each point.
+    ``proper`` is False where any posterior has infinite mass, as with a density 1/|w| at 0.
     """
 
     name: str
     shape: torch.Size
     flat_shape: torch.Size
     transform: Transform | None
+    proper: bool = True
 
     @property
     def size(self) -> int:
@@ -238,7 +240,10 @@ def _site(name: str, msg: Any, other: Any) -> Site:
     flat_shape = torch.Size(transform.inverse_shape(msg["fn"].shape()))
     probe = torch.full(flat_shape, 0.3, device=msg["value"].device)
     fixed = torch.equal(transform(probe), transform2(probe))
-    return Site(name, msg["fn"].shape(), flat_shape, transform if fixed else None)
+    law = msg["fn"]
+    while isinstance(law, dist.MaskedDistribution | torch.distributions.Independent):
+        law = law.base_dist
+    return Site(name, msg["fn"].shape(), flat_shape, transform if fixed else None, not isinstance(law, LogUniform))
 
 
 def _check_arguments(args: tuple[Any, ...], data: list[Any]) -> None:

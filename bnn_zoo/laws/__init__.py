@@ -2,6 +2,7 @@
 
 from .dropped import Dropped
 from .generalised_normal import GeneralisedNormal
+from .kronecker_normal import KroneckerNormal
 from .log_uniform import LogUniform
 from .moved import moved
 from .root_inverse_gamma import RootInverseGamma
@@ -12,6 +13,7 @@ from .weighted_categorical import WeightedCategorical, unweighted
 __all__ = [
     "Dropped",
     "GeneralisedNormal",
+    "KroneckerNormal",
     "LogUniform",
     "RootInverseGamma",
     "WeightedCategorical",

@@ -6,6 +6,7 @@
 
 from .cauchy import Cauchy
 from .gamma_precision import GammaPrecision
+from .gaussian_mixture import GaussianMixture
 from .gen_normal import GenNormal
 from .groups import PerInput, PerUnit
 from .half_cauchy import HalfCauchy
@@ -14,17 +15,21 @@ from .horseshoe import Horseshoe
 from .laplace import Laplace
 from .log_normal import LogNormal
 from .log_uniform import LogUniform
+from .matrix_normal import MatrixNormal
 from .normal import Normal
 from .per_site import PerSite
 from .regularised_horseshoe import RegularisedHorseshoe
 from .scale import fan_in, fan_in_plus_one, glorot, he
 from .scale_mixture import ScaleMixture
+from .shared import Shared
+from .spatial_normal import SpatialNormal
 from .student_t import StudentT
 from .uniform import Uniform
 
 __all__ = [
     "Cauchy",
     "GammaPrecision",
+    "GaussianMixture",
     "GenNormal",
     "HalfCauchy",
     "HalfNormal",
@@ -32,12 +37,15 @@ __all__ = [
     "Laplace",
     "LogNormal",
     "LogUniform",
+    "MatrixNormal",
     "Normal",
     "PerInput",
     "PerSite",
     "PerUnit",
     "RegularisedHorseshoe",
     "ScaleMixture",
+    "Shared",
+    "SpatialNormal",
     "StudentT",
     "Uniform",
     "fan_in",

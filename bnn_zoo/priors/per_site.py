@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.distributions import Distribution
 
-from ..types import Prior
+from ..types import CommonPrior, Prior
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class PerSite:
                 raise TypeError(f"PerSite: patterns are texts such as '*.bias', got {pattern!r}")
             if isinstance(prior, type | Distribution) or not callable(prior):
                 raise TypeError(f"PerSite: {pattern!r} needs a prior such as Normal(1.0), got {prior!r}")
+
+    def begin(self) -> PerSite:
+        """As ``CommonPrior`` says. One and the same ``Shared`` under two patterns is begun once."""
+        begun = {id(p): p.begin() for p in self.table.values() if isinstance(p, CommonPrior)}
+        return PerSite({pattern: begun.get(id(p), p) for pattern, p in self.table.items()}) if begun else self
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
         for pattern, prior in self.table.items():

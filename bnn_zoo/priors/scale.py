@@ -11,10 +11,13 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, constraints
 
+from .. import laws
 from ..laws import check_scale, moved
+from ..types import CommonPrior, ModelError
 from .groups import Groups
+from .log_uniform import LogUniform
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Law:
     that returns one of the others, such as ``fan_in``; also in the prior of a scale it is given the shape of the weight. A
     prior (or a Pyro distribution) makes the model hierarchical: the weight's scale is sampled at the site
     ``"<weight>_scale"``, one scale for the whole tensor, or one for each group of it with ``PerInput`` and ``PerUnit``.
-    Tensors and distributions follow the data's device and dtype.
+    Under ``LogUniform``, which is on the whole real line, the scale is the absolute value. Tensors and distributions follow
+    the data's device and dtype.
     """
 
     scale: Any = 1.0
@@ -37,6 +41,12 @@ class Law:
             raise TypeError(
                 f"{type(self).__name__}: the scale must be a tensor, a number, a rule such as fan_in, or a prior such as "
                 f"HalfCauchy(1.0); got {self.scale!r}"
+            )
+
+        elif isinstance(self.scale, CommonPrior):
+            raise TypeError(
+                f"{type(self).__name__}: what weights share is said around the prior and not in its scale: write "
+                f"Shared({type(self).__name__}(…), 'net')"
             )
 
     def _need_positive(self, *names: str) -> None:
@@ -95,18 +105,17 @@ def resolve(
     where a tensor does not fit the weight's shape or a rule's numbers are not finite and > 0.
     """
     value = scale
-    if callable(scale) and not isinstance(scale, Law | Distribution | Groups):
+    if callable(scale) and not isinstance(scale, Law | LogUniform | Distribution | Groups):
         value = scale(shape)
         if isinstance(value, Real | Tensor):
             check_scale(value, f"the scale that the rule gives {name!r}")
     site, device, dtype = f"{name}_scale", torch.get_default_device(), torch.get_default_dtype()
     if isinstance(value, Groups):
         value = at_weight(value.prior, shape)(site, value.shape(shape))
-    elif isinstance(value, Law):
+    elif isinstance(value, Law | LogUniform):
         value = at_weight(value, shape)(site, torch.Size())
     if isinstance(value, Distribution):
-        law = moved(value, device, dtype)
-        value = pyro.sample(site, law.to_event(len(law.batch_shape)))
+        value = _sampled(moved(value, device, dtype), site)
     if isinstance(value, Tensor):
         if not _fits(value.shape, shape):
             raise ValueError(
@@ -119,6 +128,23 @@ def resolve(
     return float(value)
 
 
+def _sampled(law: Any, site: str) -> Tensor:
+    """The scale at its site. Raises ModelError for a law that gives negative ones, unless it is that of |z|."""
+    support, base = law.support, law
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    while isinstance(base, Independent):
+        base = base.base_dist
+    if isinstance(base, laws.LogUniform):
+        return pyro.sample(site, law).abs()
+    if support is constraints.real:
+        raise ModelError(
+            f"site {site!r}: a scale is > 0, but {type(base).__name__} also gives negative numbers: write a prior on "
+            "positive ones, such as HalfNormal(1.0) or HalfCauchy(1.0)"
+        )
+    return pyro.sample(site, law.to_event(len(law.batch_shape)))
+
+
 def at_weight(prior: Any, shape: torch.Size) -> Any:
     """A prior of a scale, with its own rules taken at the shape of the weight: ``HalfCauchy(fan_in)`` for [3, 4] is
     ``HalfCauchy(0.5)``, for it is the weight that has inputs. What is no ``Law`` and no groups stays as it is."""
@@ -127,7 +153,7 @@ def at_weight(prior: Any, shape: torch.Size) -> Any:
     if not isinstance(prior, Law):
         return prior
     scale = prior.scale
-    if callable(scale) and not isinstance(scale, Law | Groups | Distribution):
+    if callable(scale) and not isinstance(scale, Law | LogUniform | Groups | Distribution):
         scale = scale(shape)
     return replace(prior, scale=at_weight(scale, shape))
 
