@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import pickle
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,10 @@ def test_backends(entry):
 def test_nets_are_functions_of_weights_and_rows(entry, dtype):
     """Weights batch under vmap, a row's output depends on that row alone, and the gradient is finite."""
     net = entry.make().to(dtype)
-    x = torch.rand(3, *entry.facts["x"], generator=torch.Generator().manual_seed(0), dtype=dtype)
+    generator, shape = torch.Generator().manual_seed(0), (3, *entry.facts["x"])
+    x = torch.rand(shape, generator=generator, dtype=dtype)
+    if "below" in entry.facts:
+        x = (entry.facts["below"] * x).long()
     weights = {n: p.detach() for n, p in net.named_parameters()}
     several = {n: torch.stack([w, 0.9 * w]) for n, w in weights.items()}
 
@@ -119,6 +123,7 @@ def test_nets_are_functions_of_weights_and_rows(entry, dtype):
     assert out.dtype == dtype and out.shape[:2] == (2, 3)
     torch.testing.assert_close(out[0], f(weights), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(f(weights, x[1:2])[0], f(weights)[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(net))(x), f(weights), rtol=1e-5, atol=1e-6)
     gradients = torch.func.grad(lambda w: f(w).square().sum())(weights)
     assert all(torch.isfinite(g).all() for g in gradients.values())
 

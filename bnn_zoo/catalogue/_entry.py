@@ -41,10 +41,11 @@ class Entry:
     facts
         of its kind. Backends: ``exact``, "yes" for draws from the posterior up to Monte Carlo error, else how they are off;
         ``rows``, "all" or "minibatches"; ``family``; ``compare``, their settings in ``bnn-zoo compare`` as code of the
-        numbers chains, draws and rows. Networks: ``x``, the shape of a row that the tiny one takes. Likelihoods:
-        ``outputs``, how many the network gives for the tiny one, and ``y``, the shape of a row of y. Published models:
-        ``architecture``, number of ``weights``, ``prior``, ``likelihood``, ``data``, ``temperature``; ``x``, the shape of a
-        row of the tiny one, and ``rows``, 20 rows of it as code.
+        numbers chains, draws and rows. Networks: ``x``, the shape of a row that the tiny one takes, and ``below``,
+        where x holds integers below this. Likelihoods: ``outputs``, how many the network gives for the tiny one, and
+        ``y``, the shape of a row of y. Published models: ``architecture``, number of ``weights``, ``prior``,
+        ``likelihood``, ``data``, ``temperature``; ``x``, the shape of a row of the tiny one, and ``rows``, 20 rows of it
+        as code.
     """
 
     name: str
