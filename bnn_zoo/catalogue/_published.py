@@ -1,45 +1,15 @@
-"""Rows of the catalogue: published models."""
+"""Rows of the catalogue: published models of tables and of few inputs; those of images are in a file of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import _published_images
 from ._entry import Entry
+from ._paper import paper
 
 
 def rows() -> Iterator[Entry]:
-    def paper(
-        name: str,
-        module: str,
-        line: str,
-        year: int,
-        reference: str,
-        *,
-        net: str,
-        weights: int,
-        prior: str,
-        likelihood: str,
-        data: str,
-        temperature: str = "1",
-        tiny: str = "",
-        x: tuple[int, ...] = (),
-        classes: int = 0,
-        rows: str = "",
-    ) -> Entry:
-        targets = {0: "torch.randn(20)", 2: "(torch.arange(20) % 2).float()"}.get(classes, f"torch.arange(20) % {classes}")
-        inputs = ", ".join(map(str, (20, *x)))
-        facts = {
-            "architecture": net,
-            "weights": weights,
-            "prior": prior,
-            "likelihood": likelihood,
-            "data": data,
-            "temperature": temperature,
-            "x": x,
-            "rows": rows or f"torch.randn({inputs}), {targets}",
-        }
-        return Entry(name, "published", module, line, year, reference, tiny or f"bz.zoo.{name}()", facts)
-
     yield paper(
         "neal_regression",
         "neal_1996",
@@ -95,35 +65,43 @@ def rows() -> Iterator[Entry]:
         rows="(torch.randn(20),)",
     )
     yield paper(
-        "blundell_mnist",
-        "blundell_2015",
-        "digits by Bayes by Backprop",
-        2015,
-        "Blundell et al.",
-        net="784-400-400-10 ReLU",
-        weights=478_410,
-        prior="spike and slab: ½ N(0, 1) + ½ N(0, e⁻¹²)",
-        likelihood="Categorical",
-        data="MNIST, pixels over 126",
-        tiny="bz.zoo.blundell_mnist(width=4)",
-        x=(784,),
-        classes=10,
+        "wilson_izmailov_regression",
+        "wilson_izmailov_2020",
+        "three clumps of points: what ensembles say between them",
+        2020,
+        "Wilson & Izmailov",
+        net="2-10-10-10-1 ReLU of (x, x²)",
+        weights=261,
+        prior="N(0, 0.001)",
+        likelihood="Gaussian, variance 0.0005",
+        data="120 points in three clumps, y × 10",
+        x=(1,),
     )
     yield paper(
-        "li_mnist",
-        "li_2016",
-        "digits by preconditioned SGLD",
+        "sharma_regression",
+        "sharma_2023",
+        "any of four layers random, the others trained",
+        2023,
+        "Sharma, Farquhar, Nalisnick & Rainforth",
+        net="1-50-50-50-1 SiLU, inputs of layers over √50",
+        weights=5_251,
+        prior="N(0, 5251/random weights)",
+        likelihood="Gaussian, sd 0.05",
+        data="sin 4(x − 4.3) at 25 + 25 points",
+        x=(1,),
+    )
+    yield paper(
+        "gal_uci",
+        "gal_ghahramani_2016",
+        "tables by MC dropout",
         2016,
-        "Li, Chen, Carlson & Carin",
-        net="784-400-400-10 ReLU",
-        weights=478_410,
-        prior="N(0, 1)",
-        likelihood="Categorical",
-        data="MNIST",
-        temperature="1/N in the authors' program",
-        tiny="bz.zoo.li_mnist(width=4)",
-        x=(784,),
-        classes=10,
+        "Gal & Ghahramani",
+        net="d-50-1 ReLU",
+        weights=751,
+        prior="N(0, 1/ℓ²), ℓ = 0.01",
+        likelihood="Gaussian, known precision τ",
+        data="UCI, d inputs (boston: 13), standardised",
+        x=(13,),
     )
     yield paper(
         "tran_regression",
@@ -177,3 +155,4 @@ def rows() -> Iterator[Entry]:
         data="UCI, d inputs (airfoil: 5)",
         x=(5,),
     )
+    yield from _published_images.rows()

@@ -1,0 +1,205 @@
+"""Log joints of published models by the formulas of their papers, in numpy and SciPy: they share no code with the library.
+
+Each takes ``sites`` (name → array of one draw), ``x [n, …]`` and ``y [n]`` and returns prior plus likelihood, without the
+Jacobians of the maps to the real line.
+"""
+
+import math
+
+import numpy as np
+import scipy.stats as st
+from scipy.special import logsumexp
+
+
+def precision_prior(s, mean, alpha):
+    """log density of a scale s whose precision is Gamma(alpha/2) of this mean."""
+    return st.gamma(alpha / 2, scale=2 * mean / alpha).logpdf(s**-2.0) + np.log(2.0 * s**-3.0)
+
+
+def layers(sites):
+    """Names of the layers that have weights, in their order."""
+    return sorted({n.removesuffix(".weight") for n in sites if n.endswith(".weight")}, key=int)
+
+
+def forward(sites, x, activation, before=1.0):
+    """The output of a fully connected network by hand; the input of each layer but the first is multiplied by ``before``."""
+    names = layers(sites)
+    h = x
+    for i, layer in enumerate(names):
+        h = (before if i else 1.0) * h @ sites[f"{layer}.weight"].T + sites[f"{layer}.bias"]
+        h = activation(h) if i + 1 < len(names) else h
+    return h
+
+
+def normals(sites, scale):
+    return sum(st.norm(0, scale).logpdf(v).sum() for v in sites.values())
+
+
+def relu(h):
+    return np.maximum(h, 0)
+
+
+def sigmoid(h):
+    return 1 / (1 + np.exp(-h))
+
+
+def silu(h):
+    return h * sigmoid(h)
+
+
+def softmax(f, y):
+    """Log probability of the labels."""
+    return (f[np.arange(len(y)), y] - logsumexp(f, 1)).sum()
+
+
+def gaussian(f, y, scale):
+    return st.norm(f[:, 0], scale).logpdf(y).sum()
+
+
+# ------------------------------------------------------------------------------------------------ convolutions
+
+
+def conv(x, w, b, stride=1):
+    """``[n, in, h, w] → [n, out, h', w']`` where ``x`` is padded already."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (2, 3))[:, :, ::stride, ::stride]
+    return np.einsum("nchwij,ocij->nohw", windows, w) + b[:, None, None]
+
+
+def padded(x, by=1):
+    return np.pad(x, ((0, 0), (0, 0), (by, by), (by, by)))
+
+
+def pool(x):
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // 2, 2, w // 2, 2).max((3, 5))
+
+
+def lenet5_caffe(s, x):
+    h = pool(conv(x, s["0.weight"], s["0.bias"]))
+    h = pool(conv(h, s["2.weight"], s["2.bias"])).reshape(len(x), -1)
+    return relu(h @ s["5.weight"].T + s["5.bias"]) @ s["7.weight"].T + s["7.bias"]
+
+
+def frn(s, name, x):
+    """max(γ x/√(mean x² + 1e-6) + β, τ) for each channel of each image."""
+    scaled = x / np.sqrt((x**2).mean((2, 3), keepdims=True) + 1e-6)
+    gamma, beta, tau = (s[f"{name}.{k}"][:, None, None] for k in ("weight", "bias", "threshold"))
+    return np.maximum(gamma * scaled + beta, tau)
+
+
+def resnet8(s, x, activation):
+    """Three blocks of two convolutions, of which the second and third halve the image."""
+    h = activation(frn(s, "1", conv(padded(x), s["0.weight"], s["0.bias"])))
+    for block, stride in (("3", 1), ("4", 2), ("5", 2)):
+        inner = conv(padded(h), s[f"{block}.convs.0.weight"], s[f"{block}.convs.0.bias"], stride)
+        inner = activation(frn(s, f"{block}.convs.1", inner))
+        inner = conv(padded(inner), s[f"{block}.convs.3.weight"], s[f"{block}.convs.3.bias"])
+        inner = frn(s, f"{block}.convs.4", inner)
+        if stride > 1:
+            h = conv(h, s[f"{block}.shortcut.0.weight"], s[f"{block}.shortcut.0.bias"], stride)
+            h = frn(s, f"{block}.shortcut.1", h)
+        h = activation(h + inner)
+    return h.mean((2, 3)) @ s["8.weight"].T + s["8.bias"]
+
+
+# ------------------------------------------------------------------------------------------------ models
+
+
+def neal(sites, x, into):
+    """Prior of Neal's regression and binary networks without the noise, and the output."""
+    out = precision_prior(sites["0.weight_scale"], 1 / 0.05**2, 0.5) if into else 0.0
+    out += precision_prior(sites["0.bias_scale"], 1 / 0.05**2, 0.5)
+    hidden = sites["2.weight"].shape[1]
+    out += precision_prior(sites["2.weight_scale"], hidden / 0.05**2, 0.5)
+    for name in ("0.bias", "2.weight") + (("0.weight",) if into else ()):
+        out += st.norm(0, sites[f"{name}_scale"]).logpdf(sites[name]).sum()
+    return out, forward(sites, x, np.tanh)
+
+
+def neal_regression(sites, x, y):
+    prior, f = neal(sites, x, True)
+    prior += st.norm(0, 100).logpdf(sites["2.bias"]).sum() + precision_prior(sites["noise"], 400, 0.5)
+    return prior + gaussian(f, y, sites["noise"])
+
+
+def neal_binary(sites, x, y):
+    prior, f = neal(sites, x, True)
+    return prior + st.norm(0, 100).logpdf(sites["2.bias"]).sum() + st.bernoulli(sigmoid(f[:, 0])).logpmf(y).sum()
+
+
+def neal_classes(sites, x, y):
+    prior, f = neal(sites, x, False)
+    common, each = sites["0.weight_scale_scale"], sites["0.weight_scale"]
+    prior += precision_prior(common, 400.0, 0.5).sum() + precision_prior(each, common**-2.0, 1.0).sum()
+    prior += st.norm(0, each).logpdf(sites["0.weight"]).sum()
+    prior += (
+        precision_prior(sites["2.bias_scale"], 400.0, 0.5) + st.norm(0, sites["2.bias_scale"]).logpdf(sites["2.bias"]).sum()
+    )
+    return prior + softmax(f, y)
+
+
+def blundell_mnist(sites, x, y):
+    both = [0.5 * st.norm(0, 1).pdf(v) + 0.5 * st.norm(0, math.exp(-6)).pdf(v) for v in sites.values()]
+    return sum(np.log(b).sum() for b in both) + softmax(forward(sites, x, relu), y)
+
+
+def sommer_regression(sites, x, y):
+    f = forward(sites, x, relu)
+    sd = 1e-3 + np.log1p(np.exp(f[:, 1]))
+    return normals(sites, 1.0) + st.norm(f[:, 0], sd).logpdf(y).sum()
+
+
+def chen_mnist(sites, x, y):
+    prior = 0.0
+    for name in ("0.weight", "0.bias", "2.weight", "2.bias"):
+        s = sites[f"{name}_scale"]
+        prior += st.gamma(1, scale=1).logpdf(s**-2.0) + np.log(2 * s**-3.0)
+        prior += st.norm(0, s).logpdf(sites[name]).sum()
+    return prior + softmax(forward(sites, x, sigmoid), y)
+
+
+def fortuin(sites, f, y):
+    prior = 0.0
+    for name, v in sites.items():
+        prior += st.norm(0, 1.0 if name.endswith("bias") else math.sqrt(2 / v.shape[1])).logpdf(v).sum()
+    return prior + softmax(f, y)
+
+
+def fortuin_conv(sites, x, y):
+    h = pool(relu(conv(padded(x), sites["0.weight"], sites["0.bias"])))
+    h = pool(relu(conv(padded(h), sites["3.weight"], sites["3.bias"]))).reshape(len(x), -1)
+    return fortuin(sites, h @ sites["7.weight"].T + sites["7.bias"], y)
+
+
+def molchanov(sites, f, y):
+    prior = sum(
+        st.norm(0, 1).logpdf(v).sum() if name.endswith("bias") else -np.log(np.abs(v)).sum() for name, v in sites.items()
+    )
+    return prior + softmax(f, y)
+
+
+FORMULAS = {
+    "neal_regression": neal_regression,
+    "neal_binary": neal_binary,
+    "neal_classes": neal_classes,
+    "blundell_mnist": blundell_mnist,
+    "li_mnist": lambda s, x, y: normals(s, 1.0) + softmax(forward(s, x, relu), y),
+    "tran_regression": lambda s, x, y: normals(s, 1.0) + gaussian(forward(s, x, np.tanh), y, 0.1**0.5),
+    "tran_uci": lambda s, x, y: normals(s, 1.0) + gaussian(forward(s, x, np.tanh), y, 0.1**0.5),
+    "li_surrogate": lambda s, x, y: normals(s, 10**0.5) + gaussian(forward(s, x, np.tanh), y, 0.1**0.5),
+    "sommer_regression": sommer_regression,
+    "wilson_izmailov_regression": lambda s, x, y: (
+        normals(s, 0.001**0.5) + gaussian(forward(s, np.hstack([x, x**2]), relu), y, 0.0005**0.5)
+    ),
+    "sharma_regression": lambda s, x, y: normals(s, 1.0) + gaussian(forward(s, x, silu, 50**-0.5), y, 0.05),
+    "gal_uci": lambda s, x, y: normals(s, 100.0) + gaussian(forward(s, x, relu), y, 0.272),
+    "chen_mnist": chen_mnist,
+    "gal_lenet": lambda s, x, y: normals(s, 30**-0.5) + softmax(lenet5_caffe(s, x), y),
+    "molchanov_lenet300100": lambda s, x, y: molchanov(s, forward(s, x, relu), y),
+    "molchanov_lenet5": lambda s, x, y: molchanov(s, lenet5_caffe(s, x), y),
+    "wenzel_resnet": lambda s, x, y: normals(s, 1.0) + softmax(resnet8(s, x, relu), y),
+    "izmailov_resnet": lambda s, x, y: normals(s, 5**-0.5) + softmax(resnet8(s, x, silu), y),
+    "immer_mnist": lambda s, x, y: normals(s, 1.0) + softmax(forward(s, x, np.tanh), y),
+    "fortuin_mlp": lambda s, x, y: fortuin(s, forward(s, x, relu), y),
+    "fortuin_conv": fortuin_conv,
+}
