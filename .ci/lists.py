@@ -87,6 +87,7 @@ def readme() -> str:
         ("backends, all rows", names("backend", rows="all")),
         ("backends, minibatches", names("backend", rows="minibatches") + "; your own dataclass with a `run` method"),
         ("mass matrices, starts", names("mass matrix") + "; " + names("start")),
+        ("effects on models", names("effect") + "; every handler of `pyro.poutine`"),
         ("variational families", names("guide") + ", Pyro's autoguides; handlers " + names("handler")),
     ]
     table = "\n".join(["| | |", "|---|---|", *(f"| {title} | {members} |" for title, members in rows)])

@@ -16,7 +16,7 @@ from ._scope import factory
 from ._torch import BatchNorm, IntegerInterval
 from .laws import moved
 from .nets import _functional as functional
-from .types import CommonPrior, DataError, Likelihood, ModelError, Prior
+from .types import CommonPrior, DataError, Handled, Likelihood, ModelError, Prior
 
 
 class BNN:
@@ -151,6 +151,13 @@ class BNN:
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
         return f"BNN({type(self.net).__name__} with {count:,} weights, {self.prior}, {self.likelihood})"
+
+
+def rows_alone(model: Any) -> bool:
+    """Whether each row of the model's arguments is by itself: a BNN, under the handlers of this library or not."""
+    while isinstance(model, Handled):
+        model = model.model
+    return isinstance(model, BNN)
 
 
 def _cast(t: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

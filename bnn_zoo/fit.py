@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ._interrupt import gently
 from ._random import whole_seed
 from ._scope import alone
-from .bnn import BNN
+from .bnn import rows_alone
 from .data import tensors
 from .posterior import Posterior, check_exportable
 from .types import Backend, DataError, Model
@@ -50,8 +50,8 @@ def fit(
     if isinstance(model, torch.nn.Module) and not isinstance(model, PyroModule):
         raise TypeError(f"fit got the network {type(model).__name__} alone: write BNN(net, prior, likelihood)")
     seed = whole_seed(seed)
-    rows = data if isinstance(data, Dataset) else tensors(data, device, finite=isinstance(model, BNN))
-    if isinstance(model, BNN) and isinstance(rows, tuple):
+    rows = data if isinstance(data, Dataset) else tensors(data, device, finite=rows_alone(model))
+    if rows_alone(model) and isinstance(rows, tuple):
         _check_pair(data, rows)
     check_exportable(model, rows)
     draws = backend.run(model, rows, seed=seed, device=device, progress=progress)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from . import export
 from ._scope import alone, factory, seeded
-from .bnn import BNN
+from .bnn import rows_alone
 from .data import tensors
 from .data.items import collate, size_of
 from .diagnostics import summarise
@@ -76,7 +76,7 @@ class Posterior:
             args = read_dataset(args)
         if isinstance(args, tuple | list):
             check_call(self.model, tuple(args), what)
-        by_rows = isinstance(self.model, BNN)
+        by_rows = rows_alone(self.model)
         rows = tensors(args, self._device(args, device), finite=by_rows or what == "predict")  # y may have rows of NaN
         return like_data(rows, self._example, self.draws, by_rows)
 

@@ -17,7 +17,9 @@ every latent site, mapped to the real line by its support's bijection, flattened
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,6 +39,26 @@ class ModelError(ValueError):
 
 class DataError(ValueError):
     """The data do not fit the model: the message says what was expected, what came and what to do."""
+
+
+class Handled:
+    """A model that is another one under an effect on single sites: rows that were independent still are.
+
+    ``model`` is that other one; subclasses give ``effect()``, the context in which it is run.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if not callable(model) or isinstance(model, type):
+            raise TypeError(f"{type(self).__name__} needs a Pyro model, such as a BNN; got {model!r}")
+        self.model = model
+        self.__signature__ = inspect.signature(model)
+
+    def effect(self) -> AbstractContextManager[Any]:
+        raise NotImplementedError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self.effect():
+            return self.model(*args, **kwargs)
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from ._scope import seeded
-from .bnn import BNN
+from .bnn import BNN, rows_alone
 from .diagnostics import ess_bulk
 from .diagnostics.agreement import GOOD, Worst, worst_rhat
 from .posterior import Posterior
@@ -165,7 +165,7 @@ def _computed(posterior: Posterior) -> dict[str, Tensor]:
 
 def takes_rows(model: Any) -> bool:
     """Whether a model can be run on any rows, and on new inputs alone: ``model(x, y=None, *, size=None)``."""
-    if isinstance(model, BNN):
+    if rows_alone(model):
         return True
     parameters = list(inspect.signature(model).parameters.values())
     return any(p.name == "size" for p in parameters) and all(p.default is not p.empty for p in parameters[1:])

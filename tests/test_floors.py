@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bnn_zoo"
-FLOOR = {"types": 0, "_scope": 0, "_interrupt": 0, "_torch": 0, "_random": 0, "_memory": 0, "laws": 0, "catalogue": 0}
+FLOOR = {
+    "types": 0,
+    "_names": 1,
+    "_scope": 0,
+    "_interrupt": 0,
+    "_torch": 0,
+    "_random": 0,
+    "_memory": 0,
+    "laws": 0,
+    "catalogue": 0,
+}
 FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "schedules", "bijections"], 1)
 FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "diagnostics", "metrics"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)

@@ -23,6 +23,21 @@ def test_example_runs(capsys):
     assert len(code.strip().splitlines()) <= 20
 
 
+@pytest.mark.slow
+def test_the_priors_page_runs():
+    """Its models have what they say: one site for what is shared, no site for what is held."""
+    import bnn_zoo as bz
+
+    (code,) = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "priors.md").read_text(), re.S)
+    space: dict = {}
+    exec(compile(code, "docs/priors.md", "exec"), space)
+    x, y = torch.rand(2, 1, 28, 28), torch.tensor([0, 1])
+    sites = {name: {s.name for s in bz.LogJoint(model, (x, y)).sites} for name, model in space["models"].items()}
+    assert {"net_location", "net_scale", "net_share", "net_zero_scale"} <= sites["soft weight sharing"]
+    assert sites["last layer"] == {"11.weight", "11.bias"}
+    assert "0.weight_decentered" in sites["non-centred"] and "0.weight_scale_scale" in sites["group horseshoe"]
+
+
 def test_zoo_table_names_everything():
     import bnn_zoo as bz
 

@@ -20,6 +20,7 @@ KINDS = {
     "backend": ("backends", "Backends: settings of one way to infer, with run(model, data) -> Draws."),
     "mass matrix": ("backends", "Mass matrices of NUTS, HMC and AdjustedMCLMC."),
     "handler": ("handlers", "Handlers of variational training: noise of each row's own."),
+    "effect": ("handlers", "Effects on models: a model from a model, sites chosen by patterns of names."),
     "guide": ("guides", "Variational families."),
     "start": ("density", "Where chains start."),
 }

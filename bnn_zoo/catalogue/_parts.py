@@ -39,6 +39,25 @@ def rows() -> Iterator[Entry]:
         ("RowMasks", "row_masks", "another dropout mask for each row, as in training", 2014, "Srivastava et al."),
     ):
         yield Entry(name, "handler", module, line, year, reference, f"bz.handlers.{name}()")
+    made = "bz.BNN(bz.nets.MLP(3, 1, hidden=(4,)), bz.priors.Normal(1.0), bz.likelihoods.Gaussian())"
+    yield Entry(
+        "NonCentred",
+        "effect",
+        "non_centred",
+        "non-centred sites, against funnels of hierarchical priors",
+        2007,
+        "Papaspiliopoulos, Roberts & Sköld",
+        f"bz.handlers.NonCentred({made}, '*.weight')",
+    )
+    yield Entry(
+        "Fixed",
+        "effect",
+        "fixed",
+        "weights that are held: last-layer and partially stochastic networks",
+        2023,
+        "Sharma et al.",
+        f"bz.handlers.Fixed({made}, '0.*', values=bz.nets.MLP(3, 1, hidden=(4,)))",
+    )
     yield Entry("MeanFieldNormal", "guide", "mean_field", "independent normals on the real line", 2017, "Kucukelbir et al.")
     yield Entry("MCDropout", "guide", "dropout", "weights with dropped inputs", 2016, "Gal & Ghahramani")
     for name, line, tiny in (

@@ -24,7 +24,7 @@ from torch.func import vmap
 from .._interrupt import gently, safe_point
 from .._scope import alone, factory, seeded
 from .._torch import IntegerInterval
-from ..bnn import BNN
+from ..bnn import rows_alone
 from ..density import Hold, is_data
 from ..density.agreement import close
 from ..density.graph import quiet
@@ -74,7 +74,7 @@ class Catch(Hold):
             self.open[name] = unweighted(fn)
             index = isinstance(fn.support, IntegerInterval)
             msg["value"], msg["done"] = torch.zeros(fn.shape(), dtype=torch.long if index else None), True
-        elif isinstance(base_law(fn), dist.Delta) and not self.open:
+        elif isinstance(base_law(fn), dist.Delta) and not self.open and not msg["infer"].get("constant"):
             self.fixed[name] = msg["value"]
 
 
@@ -239,7 +239,7 @@ def replay(
     """
     batch = next(iter(sites.values())).shape[:2]
     flat = {name: value.reshape(prod(batch), *value.shape[2:]) for name, value in sites.items()}
-    count = len(args[0]) if isinstance(model, BNN) and len(args[0]) > ROWS else None
+    count = len(args[0]) if rows_alone(model) and len(args[0]) > ROWS else None
     whole = Whole(prod(batch), count)
     with seeded(seed, place_of(args, sites)[0]), torch.no_grad():
         for row in range(0, count or 1, ROWS):

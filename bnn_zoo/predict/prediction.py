@@ -13,7 +13,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..bnn import BNN
+from ..bnn import rows_alone
 from ..types import DataError, Model, ModelError
 from .passes import base_law, place_of, replay
 from .pointwise import data_rows, log_prob
@@ -97,7 +97,7 @@ class Prediction:
         device, dtype = place_of(self.args, self.sites)
         value = _target(y, self.draws.shape[2:], device, dtype)
         model, args = self.model, self.args
-        if isinstance(model, BNN):
+        if rows_alone(model):
             args = (*args[:1], value)
         else:
             model = poutine.condition(model, data={self.site: value})

@@ -17,8 +17,8 @@ class Horseshoe(Law):
     """Sparsity: ``w_i ~ N(0, τ² λ_i²)``, ``λ_i ~ C⁺(0, 1)``, ``τ ~ C⁺(0, scale)``. Carvalho, Polson & Scott 2010.
 
     Sites: ``"<weight>_global_scale"`` τ, ``"<weight>_local_scale"`` λ with the weight's shape. Written centred; for
-    samplers that suffer from the funnel, decentre it from outside with Pyro's
-    ``poutine.reparam(model, config={"0.weight": LocScaleReparam(0)})``.
+    samplers that suffer from the funnel, decentre it from outside:
+    ``handlers.NonCentred(model, "*.weight")``.
     """
 
     def __call__(self, name: str, shape: torch.Size) -> Any:
