@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -304,3 +305,24 @@ BAD = [
 def test_errors_teach(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+# ------------------------------------------------------------------------------------------------ a class for each pixel
+
+
+def test_segmentation_metrics_are_those_of_scikit_learn():
+    from sklearn.metrics import balanced_accuracy_score, jaccard_score
+
+    rng = np.random.default_rng(0)
+    probs, y = rng.dirichlet(np.ones(4), (3, 5, 6)), rng.integers(0, 3, (3, 5, 6))
+    y[0, :2] = 255
+    seen, found = y != 255, probs.argmax(-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # class 3 is predicted, and in no label
+        expected = balanced_accuracy_score(y[seen], found[seen])
+    shares = metrics.class_accuracy(probs, y, ignore=255)
+    assert np.isnan(shares[3]) and np.nanmean(shares) == pytest.approx(expected)
+    assert metrics.iou(probs, y, ignore=255) == pytest.approx(jaccard_score(y[seen], found[seen], average=None))
+    assert metrics.confusion(probs, y, ignore=255).sum() == seen.sum()
+    with pytest.raises(ValueError, match=r"got 255; .*ignore=255"):
+        metrics.iou(probs, y)

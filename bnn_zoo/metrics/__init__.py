@@ -12,6 +12,7 @@ scikit-learn is slow to import, so it is imported where it is used.
 from .classification import accuracy, aurc, brier, ece, nll_probs, reliability_curve, risk_coverage
 from .ood import aupr, auroc, confidence, mutual_information, ood_report, predictive_entropy
 from .regression import LEVELS, calibration_error, coverage, coverage_curve, crps, lppd, nll, rmse
+from .segmentation import class_accuracy, confusion, iou
 
 __all__ = [
     "LEVELS",
@@ -21,11 +22,14 @@ __all__ = [
     "auroc",
     "brier",
     "calibration_error",
+    "class_accuracy",
     "confidence",
+    "confusion",
     "coverage",
     "coverage_curve",
     "crps",
     "ece",
+    "iou",
     "lppd",
     "mutual_information",
     "nll",
