@@ -17,7 +17,7 @@ from .catalogue import KINDS, Entry, of
 from .density import LogJoint
 
 WIDTH = 80
-NAME = 26
+NAME = 29
 CHAINS = 4
 MANY_ROWS = 10_000
 """Rows from which a gradient over all of them is dear: minibatch backends are named first."""
