@@ -185,7 +185,7 @@ def test_show_of_nothing_names_the_nearest():
 
 def test_settings_with_their_defaults():
     text = showing.member(find("HMC")[0])
-    assert "max_leapfrogs           1000" in text and "trajectory_length       2.0" in text
+    assert "max_leapfrogs              1000" in text and "trajectory_length          2.0" in text
     assert "needed" in showing.member(find("MLP")[0])
 
 
