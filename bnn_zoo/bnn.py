@@ -16,7 +16,7 @@ from ._scope import factory
 from ._torch import BatchNorm, IntegerInterval
 from .laws import moved
 from .nets import _functional as functional
-from .types import CommonPrior, DataError, Handled, Likelihood, ModelError, Prior
+from .types import CommonPrior, DataError, Handled, Likelihood, ModelError, Prior, Wide
 
 
 class BNN:
@@ -59,6 +59,7 @@ class BNN:
         with factory(x.device, dtype):
             fixed = self._fixed(x, dtype)
             f = self._output(fixed | self._weights(x.device, dtype), x)
+            _check_width(self.likelihood, f, x, y)
             law = self._law(f, len(x))
             with pyro.plate("data", size or len(x), subsample=x):
                 return pyro.sample("y", law, obs=self._targets(law, y, dtype))
@@ -187,6 +188,24 @@ def _check_prior(prior: Any) -> None:
         raise TypeError(
             f"BNN calls prior(name, shape), but {name} takes {taken}: a rule for the scale goes into a prior, Normal({name})"
         ) from None
+
+
+def _check_width(likelihood: Any, f: Tensor, x: Tensor, y: Tensor | None) -> None:
+    """Raise ModelError unless the net is as wide as the likelihood says for this y; for any y where there is none."""
+    if not isinstance(likelihood, Wide) or f.dim() < 2:
+        return
+    known = None if y is None or y.dim() > 2 else y.shape[1] if y.dim() == 2 else 1
+    width, columns = f.shape[1], range(1, f.shape[1] + 1) if known is None else (known,)
+    wanted = [likelihood.out_features(k) for k in columns]
+    if None in wanted or width in wanted:
+        return
+    outputs = f"{wanted[0]} output{'s' * (wanted[0] != 1)}"
+    such = f", as nets.MLP({x.shape[1]}, {wanted[0]}) has" if x.dim() == 2 else ""
+    of_y = "" if y is None else f" for y of shape {tuple(y.shape)}"
+    raise ModelError(
+        f"{likelihood} needs {outputs} of the net{of_y}, got {width}: give the net's last layer {outputs}{such}, or take "
+        "another likelihood"
+    )
 
 
 def _check_pyro(what: str, law: Any) -> None:

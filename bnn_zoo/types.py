@@ -97,6 +97,18 @@ class Likelihood(Protocol):
     def __call__(self, f: Tensor) -> Any: ...
 
 
+@runtime_checkable
+class Wide(Protocol):
+    """A likelihood that knows how wide the network must be; one without this method is not asked.
+
+    ``out_features(columns)``: the number of outputs for a y of ``columns`` columns (1 for ``[n]``, k for ``[n, k]``), None
+    where the likelihood cannot tell, as for classes that were not counted. Likelihoods of y ``[n]`` alone do not read it.
+    The outputs are dimension 1 of what the network gives. ``BNN`` asks it, and says what to write where it is not so wide.
+    """
+
+    def out_features(self, columns: int = 1) -> int | None: ...
+
+
 @dataclass
 class Draws:
     """What a backend returns. All tensors are on the CPU.

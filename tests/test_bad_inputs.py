@@ -164,11 +164,16 @@ TABLE = {
         DataError,
         r"y must have the shape .* \(8,\), got \(8, 1\): write y\.squeeze\(-1\)",
     ),
-    "y of two columns": (fit(X, Y[:, None].expand(N, 2)), DataError, r"y must have the shape .* \(8,\), got \(8, 2\)"),
+    "y of two columns": (
+        fit(X, Y[:, None].expand(N, 2)),
+        ModelError,
+        r"Gaussian\(.*\) needs 2 outputs of the net for y of shape \(8, 2\), got 1: .* as nets\.MLP\(3, 2\) has",
+    ),
+    "y of three axes": (fit(X, Y[:, None, None]), DataError, r"y must have the shape .* \(8,\), got \(8, 1, 1\)"),
     "y as one column of two": (
         fit(X, Y, model=bnn(2)),
-        DataError,
-        r"y must have the shape that the likelihood gives, \(8, 2\), got \(8,\)",
+        ModelError,
+        r"Gaussian\(.*\) needs 1 output of the net for y of shape \(8,\), got 2: .* 1 output, as nets\.MLP\(3, 1\) has",
     ),
     "y as a column, raw model": (
         fit(X, Y[:, None], model=regression),
@@ -352,12 +357,12 @@ TABLE = {
     "two outputs for Bernoulli": (
         fit(X, LABELS % 2, model=bnn(2, bz.likelihoods.Bernoulli())),
         ModelError,
-        r"Bernoulli expects .* one output .* got \(8, 2\): change the size of the last layer",
+        r"Bernoulli\(\) needs 1 output of the net for y of shape \(8,\), got 2: .* as nets\.MLP\(3, 1\) has",
     ),
     "three outputs for mean and sd": (
         fit(X, Y, model=bnn(3, bz.likelihoods.HeteroscedasticGaussian())),
         ModelError,
-        r"HeteroscedasticGaussian expects .* two outputs .* got \(8, 3\)",
+        r"HeteroscedasticGaussian\(.*\) needs 2 outputs of the net .* got 3: .* as nets\.MLP\(3, 2\) has",
     ),
     "model that is none": (fit(X, Y, model="model"), TypeError, r"fit needs a Pyro model, something to call, got str"),
     "bare network": (fit(X, Y, model=net()), (TypeError, ModelError), r"BNN\(net, prior, likelihood\)"),

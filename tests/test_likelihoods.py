@@ -40,12 +40,16 @@ ROWS = [  # likelihood, outputs of the net, shape of one row of y
     (likelihoods.Beta(3.0), 1, ()),
     (likelihoods.Beta(), 2, (2,)),
     (likelihoods.Ordinal(4), 1, ()),
+    (likelihoods.MultivariateNormal(0.5), 2, (2,)),
+    (likelihoods.MixtureDensity(2), 6, ()),
+    (likelihoods.MixtureDensity(3, 0.1), 15, (2,)),
 ]
 HELD = {
     "noise": torch.tensor(0.8),
     "df": torch.tensor(5.0),
     "concentration": torch.tensor(3.0),
     "cutpoints": torch.tensor([-1.0, 0.5, 2.0]),
+    "correlation_cholesky": torch.tensor([[1.0, 0.0], [0.6, 0.8]]),
 }
 INTEGERS = (Categorical, likelihoods.Ordinal)
 CONTRACT = pytest.mark.parametrize("likelihood, outputs, row", ROWS, ids=lambda value: str(value))

@@ -153,7 +153,7 @@ LAWS = {  # law of a row given a number and a positive number; whether its param
         lambda m, s: dist.MixtureSameFamily(
             dist.Categorical(torch.tensor([0.3, 0.7]).expand(N, 2)), dist.Normal(torch.stack([m, -m], -1), s)
         ),
-        False,
+        True,
     ),
     "zero-inflated": (lambda m, s: dist.ZeroInflatedPoisson(m.exp(), gate=s / (1 + s)), False),
     "dirichlet-multinomial": (

@@ -191,9 +191,11 @@ def test_a_void_label_without_ignore_says_what_to_write(places, backend, mark):
     with pytest.raises(bz.DataError, match=rf"if {mark} marks what has no label, write Categorical\(ignore={mark}\)"):
         fit(Categorical())
     fit(Categorical(ignore=mark))
-    with pytest.raises(bz.DataError, match=r"labels are 0 … classes - 1$"):
+    with pytest.raises(bz.DataError, match=r"labels are 0 … classes - 1, one output of the network a class$"):
         fit(Categorical(ignore=100), torch.where(data[1] == 0, 7, data[1]))
-    with pytest.raises(bz.DataError, match=r"from 1 to 3: labels are 0 … classes - 1, write y - 1$"):
+    with pytest.raises(
+        bz.DataError, match=r"from 1 to 3: labels are 0 … classes - 1, one output of the network a class, write y - 1$"
+    ):
         fit(Categorical(), labels(places) + 1)
 
 
@@ -201,8 +203,14 @@ def test_settings():
     f = numbers(N, CLASSES)
     with pytest.raises(bz.ModelError, match=r"ignore=2 is one of the 3 classes of the network, 0 … 2"):
         Categorical(ignore=2)(f)
-    with pytest.raises(bz.ModelError, match=r"one number for each of the 3 classes of the network, got 2"):
+    with pytest.raises(bz.ModelError, match=r"expected an output for each of 2 classes, got 3"):
         Categorical(class_weights=[1.0, 2.0])(f)
+    with pytest.raises(ValueError, match=r"one number for each of the 3 classes, got 2"):
+        Categorical(3, class_weights=[1.0, 2.0])
+    with pytest.raises(ValueError, match="classes must be at least 2, got 1"):
+        Categorical(1)
+    with pytest.raises(TypeError, match=r"classes must be a whole number or None, got 3\.0"):
+        Categorical(3.0)
     for wrong in (2.5, True, "255"):
         with pytest.raises(TypeError, match="ignore must be a whole number such as 255 or -1"):
             Categorical(ignore=wrong)

@@ -24,6 +24,26 @@ def rows() -> Iterator[Entry]:
         {"outputs": 2, "y": ()},
     )
     yield Entry(
+        "MultivariateNormal",
+        "likelihood",
+        "multivariate_normal",
+        "normal noise, correlated between the columns of y",
+        2009,
+        "Lewandowski, Kurowicka & Joe",
+        "bz.likelihoods.MultivariateNormal()",
+        {"outputs": 2, "y": (2,)},
+    )
+    yield Entry(
+        "MixtureDensity",
+        "likelihood",
+        "mixture_density",
+        "several modes: a mixture of normals that the network predicts",
+        1994,
+        "Bishop",
+        "bz.likelihoods.MixtureDensity(3)",
+        {"outputs": 9, "y": ()},
+    )
+    yield Entry(
         "StudentT",
         "likelihood",
         "student_t",

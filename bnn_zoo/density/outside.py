@@ -31,10 +31,14 @@ def outside(site: str, law: type, support: Any, values: Tensor) -> str:
 
 
 def _hint(law: type, support: Any, values: Tensor, inside: Tensor) -> str:
+    if issubclass(law, dist.Poisson | dist.GammaPoisson):
+        return ": counts are whole numbers, 0, 1, 2, …"
+    if issubclass(law, dist.Beta):
+        return ": divide percentages by 100, and move 0 and 1 inwards, (y (n - 1) + 0.5) / n of n rows"
     if not issubclass(law, dist.Categorical) or not isinstance(support, IntegerInterval) or inside.shape != values.shape:
         return ""
     found = values[~inside].unique()
-    rule = "labels are 0 … classes - 1"
+    rule = "labels are 0 … classes - 1, one output of the network a class"
     if int(values.min()) == 1 and found.tolist() == [int(support.upper_bound) + 1]:
         return f": {rule}, write y - 1"
     if len(found) > 1 or issubclass(law, dist.OrderedLogistic) or type(support) is not IntegerInterval:

@@ -5,6 +5,7 @@ from .generalised_normal import GeneralisedNormal
 from .kronecker_normal import KroneckerNormal
 from .log_uniform import LogUniform
 from .moved import moved
+from .open_beta import OpenBeta
 from .root_inverse_gamma import RootInverseGamma
 from .scale import check_scale
 from .unvalidated import unvalidated
@@ -15,6 +16,7 @@ __all__ = [
     "GeneralisedNormal",
     "KroneckerNormal",
     "LogUniform",
+    "OpenBeta",
     "RootInverseGamma",
     "WeightedCategorical",
     "check_scale",

@@ -6,6 +6,8 @@ from .categorical import Categorical
 from .gaussian import Gaussian
 from .heteroscedastic import HeteroscedasticGaussian
 from .laplace import Laplace
+from .mixture_density import MixtureDensity
+from .multivariate_normal import MultivariateNormal
 from .negative_binomial import NegativeBinomial
 from .ordinal import Ordinal
 from .poisson import Poisson
@@ -18,6 +20,8 @@ __all__ = [
     "Gaussian",
     "HeteroscedasticGaussian",
     "Laplace",
+    "MixtureDensity",
+    "MultivariateNormal",
     "NegativeBinomial",
     "Ordinal",
     "Poisson",

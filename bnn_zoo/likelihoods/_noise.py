@@ -35,11 +35,26 @@ def positive(value: Any, site: str, f: Tensor, law: str, columns: int) -> Any:
     if isinstance(value, Tensor):
         return _for_columns(value, law, site, columns).to(f)
     with factory(f.device, f.dtype):
-        made = value if isinstance(value, Distribution) else value(site, torch.Size())
-        if not isinstance(made, Distribution):
-            raise ModelError(f"{law}: the prior of the {site} must give a distribution, got {type(made).__name__}")
-        made = moved(made, f.device, f.dtype)
+        made = _law(value, site, f, law)
         return _for_columns(pyro.sample(site, made.to_event(len(made.batch_shape))), law, site, columns)
+
+
+def positive_each(value: Any, site: str, f: Tensor, law: str, columns: int) -> Tensor:
+    """As ``positive``, but ``[columns]``: a law of one number is the law of each column's own."""
+    if isinstance(value, Real | Tensor):
+        return f.new_ones(columns) * positive(value, site, f, law, columns)
+    with factory(f.device, f.dtype):
+        made = _law(value, site, f, law)
+        made = made if made.batch_shape else made.expand(torch.Size([columns]))
+        return _for_columns(pyro.sample(site, made.to_event(len(made.batch_shape))), law, site, columns)
+
+
+def _law(value: Any, site: str, f: Tensor, law: str) -> Any:
+    """The law of a parameter, on the device and in the dtype of f."""
+    made = value if isinstance(value, Distribution) else value(site, torch.Size())
+    if not isinstance(made, Distribution):
+        raise ModelError(f"{law}: the prior of the {site} must give a distribution, got {type(made).__name__}")
+    return moved(made, f.device, f.dtype)
 
 
 def _for_columns(scale: Tensor, law: str, site: str, columns: int) -> Tensor:

@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ..types import ModelError
+
 
 def need(law: str, f: Tensor, fits: bool, expected: str) -> None:
-    """Raise ValueError unless the network's output ``f [..., n, outputs]`` is what the likelihood ``law`` takes."""
+    """Raise ModelError unless the network's output ``f [..., n, outputs]`` is what the likelihood ``law`` takes."""
     if f.dim() < 2 or not fits:
-        raise ValueError(
+        raise ModelError(
             f"{law} expects the network to give [rows, outputs] with {expected}, got {tuple(f.shape)}: "
             "change the size of the last layer"
         )

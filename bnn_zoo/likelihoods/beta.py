@@ -9,6 +9,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..laws import OpenBeta
 from ..types import Prior
 from ._noise import check_positive, positive
 from ._output import need, of_columns
@@ -28,7 +29,11 @@ class Beta:
     def __post_init__(self) -> None:
         check_positive(self.concentration, "Beta: the concentration")
 
+    def out_features(self, columns: int = 1) -> int:
+        """One a column."""
+        return columns
+
     def __call__(self, f: Tensor) -> Any:
         need("Beta", f, f.shape[-1] >= 1, "one output a target column, the logit of its mean")
         c = positive(self.concentration, "concentration", f, "Beta", f.shape[-1])
-        return of_columns(lambda logit, c: dist.Beta(logit.sigmoid() * c, (-logit).sigmoid() * c), f, c)
+        return of_columns(lambda logit, c: OpenBeta(logit.sigmoid() * c, (-logit).sigmoid() * c), f, c)

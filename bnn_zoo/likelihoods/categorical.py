@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pyro.distributions as dist
@@ -15,7 +15,7 @@ from ..types import ModelError
 from ._output import need
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Categorical:
     """``y ~ softmax(f)``: y is ``[n]`` of integers 0 … classes − 1, the network gives ``[n, classes]`` logits.
 
@@ -23,6 +23,8 @@ class Categorical:
     second as in ``torch.nn.CrossEntropyLoss``. A row is a whole image then: its log likelihood is the sum over its places,
     which are independent given f, and minibatches, leave-one-out and prediction take rows.
 
+    classes
+        how many there are, where the network's width shall be checked against it; None takes the width as it is.
     ignore
         a label such as 255 or −1 that is none of the classes: where y holds it, there is no label, and the log likelihood is
         0 there. A row (an image) without any label is left out of pointwise log likelihoods and the groups of y, as masked
@@ -37,14 +39,28 @@ class Categorical:
     Raises ValueError and TypeError for other settings, ModelError where they do not fit the network's output.
     """
 
+    classes: int | None = None
     ignore: int | None = field(default=None, kw_only=True)
     class_weights: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.classes is not None and (isinstance(self.classes, bool) or not isinstance(self.classes, int)):
+            raise TypeError(f"Categorical: classes must be a whole number or None, got {self.classes!r}")
+        if self.classes is not None and self.classes < 2:
+            raise ValueError(f"Categorical: classes must be at least 2, got {self.classes}")
         if self.ignore is not None and (isinstance(self.ignore, bool) or not isinstance(self.ignore, int)):
             raise TypeError(f"Categorical: ignore must be a whole number such as 255 or -1, or None, got {self.ignore!r}")
         if self.class_weights is not None:
-            object.__setattr__(self, "class_weights", _weights(self.class_weights))
+            object.__setattr__(self, "class_weights", _weights(self.class_weights, self.classes))
+            object.__setattr__(self, "classes", len(self.class_weights))
+
+    def __repr__(self) -> str:
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return f"Categorical({', '.join(f'{name}={value}' for name, value in given.items())})"
+
+    def out_features(self, columns: int = 1) -> int | None:
+        """The number of classes where ``classes`` or ``class_weights`` tells, else None."""
+        return self.classes
 
     def __call__(self, f: Tensor) -> Any:
         places = f.dim() - 2
@@ -62,14 +78,11 @@ class Categorical:
                 f"Categorical: ignore={self.ignore} is one of the {classes} classes of the network, 0 … {classes - 1}: "
                 "mark what has no label by another number, y[…] = 255 with ignore=255, and number the classes from 0"
             )
-        if self.class_weights is not None and len(self.class_weights) != classes:
-            raise ModelError(
-                f"Categorical: class_weights must be one number for each of the {classes} classes of the network, "
-                f"got {len(self.class_weights)}"
-            )
+        if self.classes not in (None, classes):
+            raise ModelError(f"Categorical: expected an output for each of {self.classes} classes, got {classes}")
 
 
-def _weights(given: Any) -> tuple[float, ...]:
+def _weights(given: Any, classes: int | None) -> tuple[float, ...]:
     """The weights as numbers: what can be compared and printed, and follows f to its device."""
     if isinstance(given, str) or not isinstance(given, Tensor | Sequence):
         raise TypeError(
@@ -81,5 +94,9 @@ def _weights(given: Any) -> tuple[float, ...]:
         raise ValueError(
             f"Categorical: class_weights must be finite numbers > 0, one for each class, got {given}; "
             "labels that shall not count are marked by a number that is no class, ignore=255"
+        )
+    if classes not in (None, len(values)):
+        raise ValueError(
+            f"Categorical: class_weights must be one number for each of the {classes} classes, got {len(values)}"
         )
     return tuple(map(float, values))

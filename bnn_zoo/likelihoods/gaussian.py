@@ -28,6 +28,10 @@ class Gaussian:
     def __post_init__(self) -> None:
         check_positive(self.scale, "Gaussian: the noise scale")
 
+    def out_features(self, columns: int = 1) -> int:
+        """One a column."""
+        return columns
+
     def __call__(self, f: Tensor) -> Any:
         need("Gaussian", f, f.shape[-1] >= 1, "one output a target column")
         return of_columns(dist.Normal, f, positive(self.scale, "noise", f, "Gaussian", f.shape[-1]))

@@ -27,6 +27,10 @@ class HeteroscedasticGaussian:
         if not (self.floor >= 0 and math.isfinite(self.floor)):
             raise ValueError(f"HeteroscedasticGaussian: floor must be at least 0, got {self.floor}")
 
+    def out_features(self, columns: int = 1) -> int:
+        """Two a column: mean and raw scale."""
+        return 2 * columns
+
     def __call__(self, f: Tensor) -> Any:
         need("HeteroscedasticGaussian", f, f.shape[-1] % 2 == 0, "two outputs (mean, raw scale) a target column")
         mean, raw = f.chunk(2, dim=-1)

@@ -26,6 +26,10 @@ class Laplace:
     def __post_init__(self) -> None:
         check_positive(self.scale, "Laplace: the noise scale")
 
+    def out_features(self, columns: int = 1) -> int:
+        """One a column."""
+        return columns
+
     def __call__(self, f: Tensor) -> Any:
         need("Laplace", f, f.shape[-1] >= 1, "one output a target column")
         return of_columns(dist.Laplace, f, positive(self.scale, "noise", f, "Laplace", f.shape[-1]))

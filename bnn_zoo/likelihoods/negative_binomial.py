@@ -27,6 +27,10 @@ class NegativeBinomial:
     def __post_init__(self) -> None:
         check_positive(self.concentration, "NegativeBinomial: the concentration")
 
+    def out_features(self, columns: int = 1) -> int:
+        """One a column."""
+        return columns
+
     def __call__(self, f: Tensor) -> Any:
         need("NegativeBinomial", f, f.shape[-1] >= 1, "one output a target column, the logarithm of its mean")
         c = positive(self.concentration, "concentration", f, "NegativeBinomial", f.shape[-1])

@@ -33,6 +33,10 @@ class Ordinal:
             )
         check_scale(self.scale, "Ordinal: the scale of the cutpoints")
 
+    def out_features(self, columns: int = 1) -> int:
+        """One: y is ``[n]``."""
+        return 1
+
     def __call__(self, f: Tensor) -> Any:
         need("Ordinal", f, f.shape[-1] == 1, "one output")
         with factory(f.device, f.dtype):

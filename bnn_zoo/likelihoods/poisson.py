@@ -18,6 +18,10 @@ class Poisson:
     Where counts vary more than that, take ``NegativeBinomial``.
     """
 
+    def out_features(self, columns: int = 1) -> int:
+        """One a column."""
+        return columns
+
     def __call__(self, f: Tensor) -> Any:
         need("Poisson", f, f.shape[-1] >= 1, "one output a target column, the logarithm of its rate")
         return of_columns(lambda log_rate: dist.Poisson(log_rate.exp()), f)

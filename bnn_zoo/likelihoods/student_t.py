@@ -30,6 +30,10 @@ class StudentT:
         check_positive(self.scale, "StudentT: the noise scale")
         check_positive(self.df, "StudentT: df")
 
+    def out_features(self, columns: int = 1) -> int:
+        """One a column."""
+        return columns
+
     def __call__(self, f: Tensor) -> Any:
         need("StudentT", f, f.shape[-1] >= 1, "one output a target column")
         df = positive(self.df, "df", f, "StudentT", f.shape[-1])

@@ -106,6 +106,8 @@ def _parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor
         tensors, rebuild = _parameters(law.base_dist)
         mask = law._mask if isinstance(law._mask, Tensor) else torch.full(law.batch_shape, law._mask, dtype=torch.bool)
         return {**tensors, "mask": mask}, lambda t: rebuild({k: v for k, v in t.items() if k != "mask"}).mask(t["mask"])
+    if isinstance(law, dist.MixtureSameFamily):
+        return _mixture_parameters(law)
     names = set(law.arg_constraints)
     for chosen, others in (("logits", {"probs"}), ("scale_tril", {"covariance_matrix", "precision_matrix"})):
         if chosen in names:
@@ -116,6 +118,22 @@ def _parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor
     if not names or not all(isinstance(value, int | float | tuple) for value in settings.values()):
         raise NotImplementedError(f"{type(law).__name__} is not made from batched tensors and numbers alone")
     return {name: getattr(law, name) for name in sorted(names)}, lambda t: type(law)(**t, **settings)
+
+
+def _mixture_parameters(law: Any) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor]], Any]]:
+    weights, parts = law.mixture_distribution, law.component_distribution
+    if weights.batch_shape != law.batch_shape or parts.batch_shape != (*law.batch_shape, law._num_component):
+        raise NotImplementedError("a batch of draws in front would broadcast otherwise")
+    shares, of_shares = _parameters(weights)
+    tensors, of_parts = _parameters(parts)
+    named = {f"mixture {k}": v for k, v in shares.items()} | {f"part {k}": v for k, v in tensors.items()}
+
+    def rebuild(t: dict[str, Tensor]) -> Any:
+        own = of_shares({k.removeprefix("mixture "): v for k, v in t.items() if k.startswith("mixture ")})
+        each = of_parts({k.removeprefix("part "): v for k, v in t.items() if k.startswith("part ")})
+        return type(law)(own, each)
+
+    return named, rebuild
 
 
 def laws(
