@@ -45,6 +45,7 @@ from .export import compare, load
 from .fit import fit
 from .posterior import Posterior
 from .predict import Prediction
+from .prior_draws import prior_draws
 from .types import DataError, Draws, ModelError
 
 __version__ = "0.1.0"
@@ -91,6 +92,7 @@ __all__ = [
     "metrics",
     "nets",
     "plots",
+    "prior_draws",
     "priors",
     "schedules",
     "zoo",

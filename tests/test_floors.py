@@ -20,7 +20,7 @@ FLOOR = {
 FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "schedules", "bijections"], 1)
 FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "diagnostics", "metrics"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
-FLOOR |= dict.fromkeys(["fit", "posterior", "verdict", "zoo"], 4)
+FLOOR |= dict.fromkeys(["fit", "posterior", "prior_draws", "verdict", "zoo"], 4)
 FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "showing", "cli"], 5)
 ALLOWED = {
     ("fit", "posterior"),

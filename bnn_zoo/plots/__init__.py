@@ -10,6 +10,7 @@ from ._style import BLUE, GREEN, MANY, ORANGE, PALETTE, PURPLE, RED, SKY, YELLOW
 from .arviz_plots import OLD_PLOTS, SAME, Old, arviz_major, arviz_plot, compare
 from .chains import BAND, SIMULATIONS, function_rank, function_trace
 from .classification import plot_confidence, plot_risk_coverage, reliability
+from .functions import functions
 from .regression import LEVELS, coverage, intervals
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "coverage",
     "function_rank",
     "function_trace",
+    "functions",
     "intervals",
     "panels",
     "plot_confidence",
