@@ -18,7 +18,7 @@ from torch import Tensor
 from . import export
 from ._random import whole_seed
 from ._scope import alone, factory, seeded
-from .bnn import BNN
+from .bnn import rows_alone
 from .data import tensors
 from .density import is_data
 from .density.sites import _check_observed, is_open
@@ -54,7 +54,7 @@ def prior_draws(model: Model, data: Any, *, draws: int = 500, seed: int = 0, coo
     if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
         raise ValueError(f"draws must be a whole number, 1 or more, got {draws!r}")
     seed, coords = whole_seed(seed), dict(coords or {})
-    args = tensors(data if isinstance(data, tuple | list) else (data,), finite=isinstance(model, BNN))
+    args = tensors(data if isinstance(data, tuple | list) else (data,), finite=rows_alone(model))
     check_call(model, args, "prior_draws")
     device = next((a.device for a in args if isinstance(a, Tensor)), torch.device("cpu"))
     dtype = next((a.dtype for a in args if isinstance(a, Tensor) and a.is_floating_point()), torch.get_default_dtype())
