@@ -178,6 +178,133 @@ def molchanov(sites, f, y):
     return prior + softmax(f, y)
 
 
+def hernandez_lobato(s, x, y):
+    """One λ for all weights; what enters a unit is divided by the root of its inputs and one."""
+    tau = s["net_scale"]
+    prior = st.gamma(6, scale=1 / 6).logpdf(tau**-2.0) + np.log(2 * tau**-3.0)
+    prior += st.gamma(6, scale=1 / 6).logpdf(s["noise"] ** -2.0) + np.log(2 * s["noise"] ** -3.0)
+    weights = {n: v for n, v in s.items() if "." in n}
+    h = relu((x @ s["0.weight"].T + s["0.bias"]) / math.sqrt(x.shape[1] + 1))
+    f = (h @ s["3.weight"].T + s["3.bias"]) / math.sqrt(51)
+    return prior + normals(weights, tau) + gaussian(f, y, s["noise"])
+
+
+def ullrich(s, f, y):
+    """Every weight from one mixture: share .999 at zero, the rest Dirichlet."""
+    prior = st.dirichlet(np.ones(2)).logpdf(s["net_share"]) + st.norm(0, 1).logpdf(s["net_location"]).sum()
+    for scale, shape, rate in ((s["net_scale"], 250, 0.1), (s["net_zero_scale"], 5000, 2)):
+        prior += (st.gamma(shape, scale=1 / rate).logpdf(scale**-2.0) + np.log(2 * scale**-3.0)).sum()
+    w = np.concatenate([v.ravel() for n, v in s.items() if "." in n])[:, None]
+    parts = np.log(0.001 * s["net_share"]) + st.norm(s["net_location"], s["net_scale"]).logpdf(w)
+    zero = np.log(0.999) + st.norm(0, s["net_zero_scale"]).logpdf(w)
+    return prior + logsumexp(np.hstack([zero, parts]), 1).sum() + softmax(f, y)
+
+
+def louizos_jeffreys(s, x, y):
+    prior = sum(st.norm(0, 1).logpdf(v).sum() for n, v in s.items() if n.endswith("bias"))
+    for layer in layers(s):
+        z = s[f"{layer}.weight_scale"]
+        assert z.shape == (1, s[f"{layer}.weight"].shape[1])  # one an input
+        prior += -np.log(np.abs(z)).sum() + st.norm(0, np.abs(z)).logpdf(s[f"{layer}.weight"]).sum()
+    return prior + softmax(forward(s, x, relu), y)
+
+
+def louizos_horseshoe(s, x, y):
+    prior = sum(st.norm(0, 1).logpdf(v).sum() for n, v in s.items() if n.endswith("bias"))
+    for layer in layers(s):
+        z, top, w = s[f"{layer}.weight_scale"], s[f"{layer}.weight_scale_scale"], s[f"{layer}.weight"]
+        assert z.shape == ((len(w), 1, 1, 1) if w.ndim == 4 else (1, w.shape[1]))  # one a channel, one an input
+        prior += st.halfcauchy(0, 1e-5).logpdf(top).sum() + st.halfcauchy(0, top).logpdf(z).sum()
+        prior += st.norm(0, z).logpdf(w).sum()
+    return prior + softmax(lenet5_caffe(s, x), y)
+
+
+def he_normals(s):
+    """Filters N(0, 2/inputs), everything else N(0, 1): normalisation has vectors, filters more axes."""
+    return sum(
+        st.norm(0, math.sqrt(2 / math.prod(v.shape[1:])) if n.endswith("weight") else 1.0).logpdf(v).sum()
+        for n, v in s.items()
+    )
+
+
+def z2cnn(s, x):
+    h, at = x, 0
+    for i in range(6):
+        h = relu(frn(s, str(at + 1), conv(h, s[f"{at}.weight"], s[f"{at}.bias"])))
+        at += 3
+        if i == 1:
+            h, at = pool(h), at + 1
+    return conv(h, s[f"{at}.weight"], s[f"{at}.bias"]).max((2, 3))
+
+
+def p4_conv(h, w, b):
+    """``h``: a map for each orientation. Orientation r sees the filter turned r times, its own stack moved by r."""
+    out = []
+    for r in range(4):
+        if w.ndim == 4:
+            out.append(conv(h[0], np.rot90(w, r, (2, 3)), b))
+        else:
+            out.append(
+                sum(conv(h[q], np.rot90(w[:, :, (q - r) % 4], r, (2, 3)), 0 * b) for q in range(4)) + b[:, None, None]
+            )
+    return out
+
+
+def p4cnn(s, x):
+    h, at = [x], 0
+    for i in range(6):
+        h = p4_conv(h, s[f"{at}.weight"], s[f"{at}.bias"])
+        together = frn(s, str(at + 1), np.concatenate(h, 2))  # normalised over places and orientations
+        h = [relu(part) for part in np.split(together, 4, 2)]
+        at += 3
+        if i == 1:
+            h, at = [pool(part) for part in h], at + 1
+    return np.concatenate(p4_conv(h, s[f"{at}.weight"], s[f"{at}.bias"]), 2).max((2, 3))
+
+
+def segnet(s, x):
+    def windows(h):
+        n, c, a, b = h.shape
+        return h.reshape(n, c, a // 2, 2, b // 2, 2)
+
+    taken, h = [], x
+    for i in range(4):
+        h = conv(padded(h), s[f"encoders.{i}.0.weight"], s[f"encoders.{i}.0.bias"])
+        seen = windows(relu(frn(s, f"encoders.{i}.1", h)))
+        h = seen.max((3, 5))
+        flat = seen.transpose(0, 1, 2, 4, 3, 5).reshape(*h.shape, 4)
+        first = np.arange(4) == flat.argmax(-1)[..., None]  # where the value came from; the first of equals
+        taken.append(first.reshape(*h.shape, 2, 2).transpose(0, 1, 2, 4, 3, 5))
+    for i in range(4):
+        mask = taken[3 - i]
+        n, c, a, _, b, _ = mask.shape
+        h = (h[:, :, :, None, :, None] * mask).reshape(n, c, 2 * a, 2 * b)
+        h = frn(s, f"decoders.{i}.1", conv(padded(h), s[f"decoders.{i}.0.weight"], s[f"decoders.{i}.0.bias"]))
+    return conv(h, s["classes.weight"], s["classes.bias"])
+
+
+def kendall(s, x, y):
+    f = segnet(s, x)
+    log = f - logsumexp(f, 1, keepdims=True)
+    labels = np.take_along_axis(log, np.minimum(y, 10)[:, None], 1)[:, 0]
+    return normals(s, (367 * 256 * 5e-4) ** -0.5) + labels[y < 11].sum()
+
+
+def cnn_lstm(s, x):
+    h = s["embedding.weight"][x]  # [n, words, numbers]
+    windows = np.lib.stride_tricks.sliding_window_view(h, 5, 1)  # [n, places, numbers, 5]
+    h = relu(np.einsum("npci,oci->npo", windows, s["conv.weight"]) + s["conv.bias"])
+    h = h[:, : h.shape[1] // 4 * 4].reshape(len(x), -1, 4, h.shape[2]).max(2)
+    width = s["lstm.weight_hh"].shape[1]
+    state = cell = np.zeros((len(x), width))
+    for t in range(h.shape[1]):
+        gates = h[:, t] @ s["lstm.weight_ih"].T + state @ s["lstm.weight_hh"].T + s["lstm.bias"]
+        entered, forgotten, new, shown = np.split(gates, 4, 1)
+        cell = sigmoid(forgotten) * cell + sigmoid(entered) * np.tanh(new)
+        state = sigmoid(shown) * np.tanh(cell)
+    return state @ s["lstm.head.weight"].T + s["lstm.head.bias"]
+
+
 FORMULAS = {
     "neal_regression": neal_regression,
     "neal_binary": neal_binary,
@@ -202,4 +329,14 @@ FORMULAS = {
     "immer_mnist": lambda s, x, y: normals(s, 1.0) + softmax(forward(s, x, np.tanh), y),
     "fortuin_mlp": lambda s, x, y: fortuin(s, forward(s, x, relu), y),
     "fortuin_conv": fortuin_conv,
+    "hernandez_lobato_regression": hernandez_lobato,
+    "ullrich_lenet300100": lambda s, x, y: ullrich(s, forward(s, x, relu), y),
+    "ullrich_lenet5": lambda s, x, y: ullrich(s, lenet5_caffe(s, x), y),
+    "louizos_lenet300100": louizos_jeffreys,
+    "louizos_lenet5": louizos_horseshoe,
+    "cohen_welling_p4cnn": lambda s, x, y: he_normals(s) + softmax(p4cnn(s, x), y),
+    "cohen_welling_z2cnn": lambda s, x, y: he_normals(s) + softmax(z2cnn(s, x), y),
+    "kendall_segnet": kendall,
+    "wenzel_imdb": lambda s, x, y: normals(s, 1.0) + softmax(cnn_lstm(s, x), y),
+    "izmailov_imdb": lambda s, x, y: normals(s, 40**-0.5) + softmax(cnn_lstm(s, x), y),
 }

@@ -91,6 +91,19 @@ def rows() -> Iterator[Entry]:
         x=(1,),
     )
     yield paper(
+        "hernandez_lobato_regression",
+        "hernandez_lobato_adams_2015",
+        "tables by probabilistic backpropagation",
+        2015,
+        "Hernández-Lobato & Adams",
+        net="d-50-1 ReLU, inputs of units over √(inputs + 1)",
+        weights=751,
+        prior="N(0, 1/λ), λ ~ Gamma(6, 6) of the whole network",
+        likelihood="Gaussian, precision Gamma(6, 6)",
+        data="UCI, d inputs (boston: 13), standardised",
+        x=(13,),
+    )
+    yield paper(
         "gal_uci",
         "gal_ghahramani_2016",
         "tables by MC dropout",

@@ -1,11 +1,11 @@
-"""The residual network on which full-batch Hamiltonian Monte Carlo was run."""
+"""The networks on which full-batch Hamiltonian Monte Carlo was run: images and text."""
 
 from __future__ import annotations
 
 from ..bnn import BNN
 from ..catalogue import Card
 from ..likelihoods import Categorical
-from ..nets import ResNetFRN
+from ..nets import CNNLSTM, ResNetFRN
 from ..priors import Normal
 
 
@@ -17,6 +17,19 @@ def izmailov_resnet(depth: int = 20, width: int = 16) -> BNN:
     return BNN(ResNetFRN(depth, width=width), Normal(0.2**0.5), Categorical())
 
 
+def izmailov_imdb(width: int = 128, vocabulary: int = 20_000, embedding: int = 128, channels: int = 64) -> BNN:
+    """CNN-LSTM of 128 cells, weights N(0, 1/40), for the reviews of IMDB. Izmailov et al. 2021.
+
+    x ``[n, words]``, numbers of words below ``vocabulary``; y ``[n]`` of 0 and 1.
+    """
+    net = CNNLSTM(width=width, vocabulary=vocabulary, embedding=embedding, channels=channels)
+    return BNN(net, Normal(40.0**-0.5), Categorical())
+
+
+CITATION = (
+    "P. Izmailov, S. Vikram, M. D. Hoffman, A. G. Wilson. What are Bayesian neural network posteriors really like? ICML "
+    "2021."
+)
 CARDS = {
     "izmailov_resnet": Card(
         formula="""
@@ -38,7 +51,25 @@ y ~ Categorical(softmax(net(x; w)))     net: ResNet-20, swish, filter response n
         ),
         unchecked="The number of accelerators is recalled. The predictions that the authors published beside the paper "
         "are not in this project, so agreement with them was not measured.",
-        citation="P. Izmailov, S. Vikram, M. D. Hoffman, A. G. Wilson. What are Bayesian neural network posteriors really "
-        "like? ICML 2021.",
-    )
+        citation=CITATION,
+    ),
+    "izmailov_imdb": Card(
+        formula="""
+w ~ N(0, 1/40)                          every parameter, the words' vectors among them (a variance)
+y ~ Categorical(softmax(net(x; w)))     net: words to 128 numbers, convolution of 5, pooling of 4, LSTM of 128
+""",
+        fit="bz.MAP(steps=3)",
+        paper="Full-batch HMC, as for `izmailov_resnet`. Here `bz.SGHMC(batch_size=100)` or `bz.DeepEnsemble`.",
+        facts=(
+            ("network and its prior variance 1/40", "google-research, bnn_hmc/utils/models.py"),
+            ("2,700,098 weights", "counted"),
+        ),
+        traps=(
+            "It is not the CNN-LSTM of Wenzel et al. 2020, which has 70 cells and 2,638,966 weights.",
+            "One bias a gate, as the original: torch's own LSTM has two.",
+        ),
+        unchecked="Which of the two variances, 1/5 and 1/40, the program uses for which network: 1/40 is taken for text. "
+        "The data are not in this project.",
+        citation=CITATION,
+    ),
 }
