@@ -29,7 +29,7 @@ def example(e: Entry, card: Card) -> str:
         "torch.manual_seed(0)",
         f"{'x, y' if network else 'data'} = {e.facts['rows']}  # put yours here",
         *([f"# small, for a quick look; the paper's is {whole}"] if e.tiny != whole else []),
-        f"model = {e.tiny}",
+        f"model = {(card.around or '{}').format(e.tiny)}",
         f"backend = {card.fit}",
         f"posterior = bz.fit(model, {'(x, y)' if network else 'data'}, backend, progress=False)",
         "print(posterior.predict(x).mean[:3])" if network else "print(posterior.summary())",

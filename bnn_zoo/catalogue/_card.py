@@ -35,6 +35,8 @@ class Card:
         what a reader of the paper would get wrong.
     unchecked
         what could not be compared with the paper or its program.
+    around
+        what the example puts around the model, as code with ``{}`` in its place: an effect that the fit needs.
     citation
         authors, title, where, year.
     """
@@ -50,3 +52,4 @@ class Card:
     cost: str = ""
     traps: tuple[str, ...] = ()
     unchecked: str = ""
+    around: str = ""
