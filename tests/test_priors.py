@@ -192,7 +192,14 @@ def test_gamma_precision_makes_students():
 
 
 @pytest.mark.parametrize(
-    "prior", [priors.GammaPrecision(0.7, alpha=4.0), priors.GenNormal(0.7, power=0.8), priors.ScaleMixture(0.7)]
+    "prior",
+    [
+        priors.GammaPrecision(0.7, alpha=4.0),
+        priors.GenNormal(0.7, power=0.8),
+        priors.ScaleMixture(0.7),
+        priors.GaussianMixture(1, location=0.5, scale=0.3, zero=0.4, zero_scale=0.1),
+    ],
+    ids=lambda prior: type(prior).__name__,
 )
 def test_draws_have_the_law(prior):
     """Kolmogorov–Smirnov distance of 20,000 draws to the distribution function by the density itself."""
@@ -260,6 +267,9 @@ def test_gaussian_mixture():
     parts = (np.r_[0.9, 0.1 * share], np.r_[0.0, location], np.r_[0.05, scale])
     expected = mixture_of(*parts, value)
     assert law.log_prob(torch.tensor(value, dtype=torch.float32)).item() == pytest.approx(expected, rel=1e-4)
+    mean = (parts[0] * parts[1]).sum()
+    variance = (parts[0] * (parts[1] ** 2 + parts[2] ** 2)).sum() - mean**2
+    assert law.mean[0, 0].item() == pytest.approx(mean) and law.variance[1, 1].item() == pytest.approx(variance, rel=1e-5)
     tau = scale**-2.0
     hyper = {
         "w_location": scipy.stats.norm(0, 0.6).logpdf(location).sum(),

@@ -5,6 +5,7 @@ from .generalised_normal import GeneralisedNormal
 from .kronecker_normal import KroneckerNormal
 from .log_uniform import LogUniform
 from .moved import moved
+from .normal_mixture import NormalMixture
 from .open_beta import OpenBeta
 from .root_inverse_gamma import RootInverseGamma
 from .scale import check_scale
@@ -16,6 +17,7 @@ __all__ = [
     "GeneralisedNormal",
     "KroneckerNormal",
     "LogUniform",
+    "NormalMixture",
     "OpenBeta",
     "RootInverseGamma",
     "WeightedCategorical",

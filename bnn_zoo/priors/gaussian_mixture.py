@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..laws import check_scale, moved
+from ..laws import NormalMixture, check_scale, moved
 from .gamma_precision import GammaPrecision
 from .normal import Normal
 from .scale import Law, at_weight
@@ -82,8 +82,7 @@ class GaussianMixture:
             share = torch.cat([zero, (1.0 - zero) * share])
             location = torch.cat([torch.zeros_like(zero), location])
             scale = torch.cat([_values(wide, f"{name}_zero_scale", shape, 1), scale])
-        law = dist.MixtureSameFamily(dist.Categorical(share), dist.Normal(location, scale))
-        return law.expand(shape).to_event(len(shape))
+        return NormalMixture(share, location, scale, shape)
 
 
 def _check(value: Any, name: str, count: int) -> None:
