@@ -259,6 +259,24 @@ def test_mc_dropout_on_a_linear_model_is_ridge(rate):
     assert abs(float((draws == 0).double().mean()) - rate) < 0.06
 
 
+def test_an_optimiser_takes_its_own_steps_along_the_gradient_of_the_elbo():
+    """Nothing dropped, so the ELBO is the log joint: 20 steps of SGD with momentum and a falling rate, by hand."""
+    x, y = without_bias(*orthogonal_design(8))
+    rate = bz.schedules.polynomial(1e-3, b=10.0, gamma=0.75)
+    m, v = x.new_full((4,), 0.1), x.new_zeros(4)
+    for step in range(20):
+        v = 0.9 * v + x.T @ (y - x @ m) / NOISE**2 - m
+        m = m + 1e-3 * (10 + step) ** -0.75 * v
+    start = torch.cat([x.new_full((1, 4), 0.1), x.new_zeros(1, 1)], 1)
+    sgd = partial(torch.optim.SGD, momentum=0.9)
+    backend = bz.MCDropout(
+        steps=20, draws=1, rate=0.0, sites=("0.weight",), learning_rate=rate, optimiser=sgd, init=lambda *_: start
+    )
+    found = run(backend, linear(bz.priors.Normal(1.0)), (x, y)).sites
+    torch.testing.assert_close(found["0.weight"][0, 0, 0], m)
+    assert found["0.bias"].abs().max() < 1e-9 and (m - 0.1).abs().max() > 1e-2
+
+
 def test_rows_see_their_own_masks_in_training_and_one_in_prediction():
     """A draw of the posterior is a function: the same input twice has the same output; draws differ."""
     x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
@@ -368,6 +386,16 @@ BAD = {
         ),
         bz.ModelError,
         r"no weight to drop inputs of",
+    ),
+    "optimiser": (
+        lambda: bz.MeanField(optimiser=torch.optim.SGD([torch.zeros(1)])),
+        TypeError,
+        r"MeanField: optimiser must be a class of torch.optim, such as torch.optim.Adam",
+    ),
+    "optimiser of all": (
+        lambda: run(bz.MeanField(steps=2, draws=2, optimiser=torch.optim.LBFGS), regression, orthogonal_design(8)),
+        TypeError,
+        r"MeanField: optimiser must work coordinate by coordinate .* since all parameters are one vector; LBFGS fails",
     ),
     "vector": (lambda: Dropped(torch.zeros(3), 0.5), ValueError, r"needs a weight \[out, in"),
     "diverged": (

@@ -160,6 +160,16 @@ def scope_maker(settings: Any, name: str) -> None:
         )
 
 
+def optimiser(settings: Any, name: str) -> None:
+    """Raise TypeError unless the setting makes an optimiser of torch: a class or a partial of one, not an optimiser."""
+    made = getattr(settings, name)
+    if isinstance(made, torch.optim.Optimizer) or not callable(made):
+        raise TypeError(
+            f"{_name(settings)}: {name} must be a class of torch.optim, such as torch.optim.Adam, or a functools.partial of "
+            f"one; got {made!r}"
+        )
+
+
 def guide_family(settings: Any, name: str) -> None:
     """Raise TypeError unless the setting can be called as ``guide(model, init_loc_fn=…)``."""
     value = getattr(settings, name)

@@ -1,4 +1,4 @@
-"""What the variational backends share: restarts as chains, one Adam on the traced ELBO, draws from q at its end."""
+"""What the variational backends share: restarts as chains, one optimiser on the traced ELBO, draws from q at its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyro
@@ -18,13 +19,14 @@ from .._interrupt import gently
 from .._random import Use, generator, stream
 from .._scope import alone, factory, seeded
 from ..density import BestOf, Elbo, LogJoint, finite_at
+from ..kernels import check_coordinatewise
 from ..schedules import cosine
 from ..types import Draws, Model, ModelError, Schedule
 from ._chains import Start
 from ._draws import blocks, room, some
 from ._loop import Clock, describe_run, drive, to_cpu
 from ._rows import next_rows, rows_and_density
-from ._settings import at_least, flags, schedule_of, scheduled, scope_maker, start_of, start_rule
+from ._settings import at_least, flags, optimiser, schedule_of, scheduled, scope_maker, start_of, start_rule
 from ._steady import steady
 
 
@@ -35,7 +37,10 @@ class Variational:
     chains
         restarts: each is optimised from its own starting point, so R-hat between them tells of several optima, not mixing.
     steps, learning_rate
-        Adam steps and their rate: a number or a schedule (by default a cosine from 0.02 down over all steps).
+        steps of the optimiser and their rate: a number or a schedule (by default a cosine from 0.02 down over all steps).
+    optimiser
+        by default Adam; any of ``torch.optim`` that works coordinate by coordinate, ``functools.partial`` for its settings.
+        It sees the gradient of the ELBO, a sum over all rows: for SGD take a learning rate of the order of 1e-2/N.
     particles
         draws of q per step for the expected log likelihood.
     batch_size
@@ -53,6 +58,7 @@ class Variational:
     steps: int = 5_000
     draws: int = 1_000
     learning_rate: float | Schedule = cosine(0.02)
+    optimiser: Callable[..., Any] = partial(torch.optim.Adam, fused=True)
     particles: int = 1
     batch_size: int | None = None
     init: Start = BestOf()
@@ -64,6 +70,7 @@ class Variational:
         flags(self, "compile")
         start_rule(self)
         scheduled(self, "learning_rate")
+        optimiser(self, "optimiser")
         scope_maker(self, "handler")
 
     def family(self, model: Model, init_loc_fn: Callable[[Any], Tensor]) -> Any:
@@ -82,6 +89,7 @@ class Variational:
         progress: bool = True,
     ) -> Draws:
         """Fit q to ``model`` and draw from it. Pyro's parameter store and torch's random state are put back after."""
+        check_coordinatewise(self.optimiser, type(self).__name__, "all parameters are one vector")
         log_joint, batches = rows_and_density(model, data, batch_size=self.batch_size, chains=1, seed=seed, device=device)
         if log_joint.discrete:
             raise ModelError(
@@ -204,7 +212,7 @@ class Restart:
         )
         self.flat = self.elbo.start.requires_grad_()
         self.rate = schedule_of(settings, "learning_rate")
-        self.optimiser = torch.optim.Adam([self.flat], fused=True, maximize=True)
+        self.optimiser = settings.optimiser([self.flat], lr=1.0)
         self.elbos: list[float] = []
         self.entropies: list[float] = []
         self.seconds = (0.0, 0.0)
@@ -217,12 +225,12 @@ class Restart:
         return len(self.elbos) < self.settings.steps or self.drawn < self.settings.draws
 
     def step(self, i: int) -> None:
-        """One step of Adam on the ELBO, all parameters in one tensor."""
+        """One step up the ELBO, all parameters in one tensor."""
         rows = () if self.batches is None else tuple(t[0] for t in next_rows(self.batches))
         with torch.no_grad():
             elbo, entropy, gradient = self.elbo(self.flat.detach(), *rows)
         self.optimiser.param_groups[0]["lr"] = self.rate(i)
-        self.flat.grad = gradient
+        self.flat.grad = gradient.neg()
         self.optimiser.step()
         self.elbos.append(float(elbo))
         self.entropies.append(float(entropy))

@@ -13,6 +13,7 @@ from .. import kernels
 from ..density import LogJoint
 from ..schedules import cosine
 from ..types import Schedule
+from ._settings import optimiser
 from ._stochastic import StochasticGradient, StochasticWalk
 
 
@@ -37,11 +38,7 @@ class MAP(StochasticGradient):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.optimiser, torch.optim.Optimizer) or not callable(self.optimiser):
-            raise TypeError(
-                f"{type(self).__name__}: optimiser must be a class of torch.optim, such as torch.optim.Adam, or a "
-                f"functools.partial of one; got {self.optimiser!r}"
-            )
+        optimiser(self, "optimiser")
         if self.temperature != 0.0 or self.warmup != 0 or self.thinning is not None:
             raise ValueError(f"{type(self).__name__} has no temperature, warmup or thinning: it keeps where it ends")
 

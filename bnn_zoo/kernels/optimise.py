@@ -13,14 +13,14 @@ from ..types import LogJointFn
 from .langevin import LangevinInfo
 
 
-def check_coordinatewise(make: Callable[..., Any], name: str) -> None:
-    """Raise TypeError unless ``make`` gives an optimiser that moves each coordinate by its own gradients alone.
+def check_coordinatewise(make: Callable[..., Any], name: str, why: str = "chains share it") -> None:
+    """Raise TypeError, saying ``why``, unless ``make`` gives an optimiser that moves each coordinate by its own gradients.
 
     Two chains are moved twice, then again with other gradients for the second: the first must not notice.
     """
     wanted = (
         f"{name}: optimiser must work coordinate by coordinate from gradients alone, as torch.optim.Adam and SGD do, "
-        f"since chains share it; {getattr(make, '__name__', make)}"
+        f"since {why}; {getattr(make, '__name__', make)}"
     )
     ends = []
     for other in (1.0, -3.0):
