@@ -192,6 +192,13 @@ LIKELIHOODS = {  # likelihood, outputs of the net, y
     "Heteroscedastic": (lambda: likelihoods.HeteroscedasticGaussian(), 2, lambda d: torch.randn(8, dtype=d, device=CUDA)),
     "Categorical": (lambda: likelihoods.Categorical(), 3, lambda d: torch.zeros(8, dtype=torch.long, device=CUDA)),
     "Bernoulli": (lambda: likelihoods.Bernoulli(), 1, lambda d: torch.zeros(8, dtype=d, device=CUDA)),
+    "void labels": (
+        lambda: likelihoods.Categorical(ignore=-1, class_weights=[1.0, 2.0, 3.0]),
+        3,
+        lambda d: torch.arange(8, device=CUDA) % 4 - 1,
+    ),
+    "joint": (lambda: likelihoods.MultivariateNormal(), 2, lambda d: torch.randn(8, 2, dtype=d, device=CUDA)),
+    "mixture": (lambda: likelihoods.MixtureDensity(2), 6, lambda d: torch.randn(8, dtype=d, device=CUDA)),
 }
 
 

@@ -38,6 +38,21 @@ def test_the_priors_page_runs():
     assert "0.weight_decentered" in sites["non-centred"] and "0.weight_scale_scale" in sites["group horseshoe"]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:SGLD:UserWarning")  # of a run far too short
+def test_the_likelihoods_page_runs():
+    """Its table is that of ``out_features``, and its examples have the shapes that they say."""
+    import bnn_zoo as bz
+
+    text = (README.parent / "docs" / "likelihoods.md").read_text()
+    table = text[: text.index("```")]
+    assert not [name for name in bz.likelihoods.__all__ if f"`{name}" not in table]
+    space: dict = {}
+    exec(compile("\n".join(re.findall(r"```python\n(.*?)```", text, re.S)), "docs/likelihoods.md", "exec"), space)
+    assert bz.likelihoods.MixtureDensity(5).out_features(1) == 15 and space["prediction"].mean.shape == (6, 5, 7, 4)
+    assert space["axes"].shape == (2, 2) and space["axes"][1, 0].get_title().startswith("depth 3, width 2: sd")
+
+
 def test_zoo_table_names_everything():
     import bnn_zoo as bz
 
