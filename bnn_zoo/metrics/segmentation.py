@@ -24,7 +24,7 @@ def class_accuracy(probs: Any, y: Any, *, ignore: int | None = None) -> np.ndarr
 
 
 def iou(probs: Any, y: Any, *, ignore: int | None = None) -> np.ndarray:
-    """For each class intersection over union, ``[C]``: right pixels / pixels of it in y or in the prediction (Jaccard index).
+    """For each class intersection over union, ``[C]``: right pixels / pixels of it in y or predicted (Jaccard index).
 
     NaN for a class in neither; their mean, ``np.nanmean``, is the mean IoU. Everingham et al. 2010, section 4.
     """
