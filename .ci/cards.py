@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 from bnn_zoo.catalogue import Card, Entry, of
@@ -15,6 +16,11 @@ def bytes_of(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     raise AssertionError
+
+
+def takes_tables(e: Entry) -> bool:
+    """Whether ``bnn-zoo compare`` and ``show`` can set its number of columns."""
+    return "inputs" in inspect.signature(e.constructor).parameters
 
 
 def example(e: Entry, card: Card) -> str:
@@ -72,7 +78,9 @@ def page(e: Entry) -> str:
     parts += bullets("Facts, and where they stand", (f"{fact}: {where}." for fact, where in card.facts))
     parts += figures(card)
     bytes_a_draw = bytes_of(4 * f["weights"])
-    parts += ["## Cost\n", f"The weights of a draw take {bytes_a_draw} in float32. {card.cost}".strip() + "\n"]
+    measured = f"`bnn-zoo show {e.name} --data FILE` measures a gradient on your table." if takes_tables(e) else ""
+    cost = [f"The weights of a draw take {bytes_a_draw} in float32.", card.cost, measured]
+    parts += ["## Cost\n", " ".join(filter(None, cost)) + "\n"]
     parts += bullets("Traps", iter(card.traps))
     if card.unchecked:
         parts += ["## Not checked\n", card.unchecked + "\n"]

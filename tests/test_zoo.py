@@ -1,5 +1,6 @@
 """Published models: the facts that papers state, the density by their formulas, and a short run of each."""
 
+import inspect
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -160,9 +161,17 @@ def test_a_card_says_what_it_has_to(name):
 # ---------------------------------------------------------------------- in the compare run
 
 
-def test_a_published_network_takes_the_inputs_of_the_data():
-    made = comparison.published("sommer_regression", table("diabetes"))
+TABLES = ["sommer_regression", "hernandez_lobato_regression", "gal_uci", "tran_uci", "li_surrogate"]
+
+
+@pytest.mark.parametrize("name", TABLES[:1] + [pytest.param(n, marks=pytest.mark.slow) for n in TABLES[1:]])
+def test_a_published_network_takes_the_inputs_of_the_data(name):
+    made = comparison.published(name, table("diabetes"))
     assert made.net[0].in_features == 10
+
+
+def test_tables_are_those_that_take_a_number_of_inputs():
+    assert set(TABLES) == {n for n, e in PUBLISHED.items() if "inputs" in inspect.signature(e.constructor).parameters}
 
 
 def test_labels_of_another_law_are_refused_before_a_run(tmp_path):

@@ -220,17 +220,21 @@ def louizos_horseshoe(s, x, y):
 
 
 def he_normals(s):
-    """Filters N(0, 2/inputs), everything else N(0, 1): normalisation has vectors, filters more axes."""
-    return sum(
-        st.norm(0, math.sqrt(2 / math.prod(v.shape[1:])) if n.endswith("weight") else 1.0).logpdf(v).sum()
-        for n, v in s.items()
-    )
+    """Every parameter N(0, 2/inputs); a vector has one input."""
+    return sum(st.norm(0, math.sqrt(2 / math.prod(v.shape[1:]))).logpdf(v).sum() for v in s.values())
+
+
+def one_group(s, name, x):
+    """GroupNorm of one group: an image's mean 0 and variance 1 over all channels and places, then γ and β by channel."""
+    axes = (1, 2, 3)
+    scaled = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+    return s[f"{name}.weight"][:, None, None] * scaled + s[f"{name}.bias"][:, None, None]
 
 
 def z2cnn(s, x):
     h, at = x, 0
     for i in range(6):
-        h = relu(frn(s, str(at + 1), conv(h, s[f"{at}.weight"], s[f"{at}.bias"])))
+        h = relu(one_group(s, str(at + 1), conv(h, s[f"{at}.weight"], s[f"{at}.bias"])))
         at += 3
         if i == 1:
             h, at = pool(h), at + 1
@@ -254,7 +258,7 @@ def p4cnn(s, x):
     h, at = [x], 0
     for i in range(6):
         h = p4_conv(h, s[f"{at}.weight"], s[f"{at}.bias"])
-        together = frn(s, str(at + 1), np.concatenate(h, 2))  # normalised over places and orientations
+        together = one_group(s, str(at + 1), np.concatenate(h, 2))  # normalised over places and orientations
         h = [relu(part) for part in np.split(together, 4, 2)]
         at += 3
         if i == 1:
