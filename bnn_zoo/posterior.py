@@ -242,7 +242,7 @@ class Posterior:
             f"{pre}observed_data": seen_only({s: v.detach().cpu() for s, v in observed.items()}, seen, 0),
         }
         if prior:
-            values |= self._prior(prior, seed, seen)
+            values |= self._prior(prior, seed, seen, made.groups["posterior"])
             made.dims["prior"] = made.dims["posterior"]
             made.groups["prior"] = values.pop("prior")
         count = export.row_count((v.shape for v in observed.values()), (v.shape for v in inputs.values()))
@@ -263,8 +263,10 @@ class Posterior:
             for n, v in inputs.items()
         }
 
-    def _prior(self, count: int, seed: int, seen: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
-        """Draws from the prior and data from them: one chain of ``count``."""
+    def _prior(
+        self, count: int, seed: int, seen: Mapping[str, Tensor], latent: Mapping[str, Tensor]
+    ) -> dict[str, dict[str, Any]]:
+        """Draws of ``latent`` and deterministic sites from the prior and data from them: one chain of ``count``."""
         device, dtype = place_of(self.rows, self.draws.sites)
         with torch.no_grad(), seeded(seed, device), factory(device, dtype):
             try:
@@ -274,7 +276,7 @@ class Posterior:
                     f"prior={count} asks for draws from the prior, and the law of a site cannot be sampled "
                     f"({_first_line(error)}): leave prior=0, or give that site a proper prior"
                 ) from error
-        prior = {n: made[n].reshape(1, count, *v.shape[2:]) for n, v in self.draws.sites.items() if n in made}
+        prior = {n: made[n].reshape(1, count, *v.shape[2:]) for n, v in latent.items() if n in made}
         observed, _ = split(self.model, {n: v[0, 0].to(device) for n, v in self.draws.sites.items()}, self.rows)
         data = {n: made[n].reshape(1, count, *v.shape) for n, v in observed.items()}
         return {"prior": prior, "prior_predictive": seen_only(data, seen, 2)}

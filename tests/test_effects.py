@@ -106,7 +106,10 @@ def test_names_and_values_of_what_comes_out():
     """Weights are exported under their own names, in their dimensions, and predictions are those of these weights."""
     model = NonCentred(network(priors.Normal(priors.PerInput(priors.HalfCauchy(1.0)))), "*.weight")
     posterior = bz.fit(model, (X, Y), bz.SGLD(chains=2, steps=20, step_size=1e-4), progress=False)
-    group = posterior.to_inference_data(test=(X[:2], Y[:2])).posterior
+    idata = posterior.to_inference_data(test=(X[:2], Y[:2]), prior=3)
+    group, prior = idata.posterior, idata.prior
+    expected = prior["0.weight_scale"].values * prior["0.weight_decentered"].values
+    np.testing.assert_allclose(prior["0.weight"].values, expected, rtol=1e-12)
     assert group["0.weight"].dims == ("chain", "draw", "0.weight_out", "0.weight_in")
     raw, sites = group["0.weight_decentered"].values, posterior.draws.sites
     assert "0.weight" not in sites
@@ -335,5 +338,11 @@ def test_points_refuse():
         MeanFieldNormal(network(), points=("1.weight",))(X, Y)
     with pytest.raises(bz.ModelError, match="nothing is left to infer: use MAP"):
         MeanFieldNormal(network(), points=("*",))(X, Y)
+    improper = network(priors.PerSite({"0.*": priors.LogUniform(), "*": priors.Normal(1.0)}))
+    start = {"init_loc_fn": lambda site: torch.ones(site["fn"].shape())}
+    for guide in (MeanFieldNormal(improper, points=("0.*",), **start), bz.guides.MCDropout(improper, **start)):
+        with pytest.raises(bz.ModelError, match=r"'0\.weight' would be a point under the log-uniform prior"):
+            guide(X, Y)
+    MeanFieldNormal(improper, points=("2.*",), **start)(X, Y)  # the others may be
     with pytest.raises(TypeError, match="points needs patterns of names"):
         MeanFieldNormal(network(), points="0.*")

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..bijections import bijection
 from ..laws import Dropped
 from ..types import Model, ModelError
+from ._points import need_bounded
 
 
 class MCDropout:
@@ -56,6 +57,8 @@ class MCDropout:
         chosen = weights[1:] if patterns is None else [n for n in weights if any(fnmatchcase(n, p) for p in patterns)]
         if not chosen:
             raise ModelError(f"no weight to drop inputs of: sites={patterns} matches none of {weights} but the first")
+        for name, site in nodes.items():
+            need_bounded(name, site["fn"])
         self.prototype, self.chosen = nodes, set(chosen)
 
     def _sample(self, name: str, site: Any) -> Tensor:

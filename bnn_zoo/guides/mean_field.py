@@ -19,6 +19,7 @@ from .._names import fits, need_matches, need_patterns
 from .._torch import Independent
 from ..bijections import bijection
 from ..types import Model, ModelError
+from ._points import need_bounded
 
 
 class MeanFieldNormal:
@@ -63,6 +64,9 @@ class MeanFieldNormal:
 
     def _check_points(self, names: list[str]) -> None:
         need_matches("MeanFieldNormal: points", self.points, names)
+        for name in names:
+            if fits(name, self.points):
+                need_bounded(name, self.prototype.nodes[name]["fn"])
         if all(fits(name, self.points) for name in names):
             raise ModelError(
                 f"MeanFieldNormal: points={self.points} fit all of {names}, and nothing is left to infer: use MAP"
