@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats as st
 import torch
-from zoo_formulas import FORMULAS
+from zoo_formulas import FORMULAS, forward, gaussian, normals, silu
 
 import bnn_zoo as bz
 from bnn_zoo import comparison
@@ -77,6 +77,28 @@ def test_neals_regression_is_the_one_of_the_benchmarks():
     change = sum(float((2.0 * scale**-3).log()) for scale in scales)
     mine = float(ours(u)[0] - ours.log_jacobian(u))
     assert mine == pytest.approx(float(theirs(v)[0] - theirs.log_jacobian(v)) + change, rel=1e-10)
+
+
+def test_layers_of_sharma_that_are_not_random():
+    """With the output layer alone: 51 weights N(0, 5251/51), the others as trained."""
+    whole, (x, y) = bz.zoo.sharma_regression(), rows("sharma_regression")
+    trained = {n: p.detach().double() for n, p in whole.net.named_parameters()}
+    part = bz.zoo.sharma_regression((False, False, False, True), trained)
+    joint = bz.LogJoint(part, (x, y))
+    u = 0.4 * torch.randn(1, joint.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    last = {n: s[0].numpy() for n, s in joint.constrain(u).items()}
+    assert set(last) == {"9.weight", "9.bias"}
+    kept = {n: p.detach().double().numpy() for n, p in part.net.named_parameters()}
+    f = forward(kept | last, x.numpy(), silu, 50**-0.5)
+    expected = normals(last, (5251 / 51) ** 0.5) + gaussian(f, y.numpy(), 0.05)
+    assert float(joint(u)[0]) == pytest.approx(expected, rel=1e-9)
+    for stochastic, values, message in (
+        ((False,) * 4, trained, "not all False"),
+        ((True, False, True, True), None, r"'3.weight' is not random, so it needs a value of shape \(50, 50\), got None"),
+        ((True, False, True, True), {"3.weight": torch.ones(1, 1, 50, 50)}, r"got \(1, 1, 50, 50\): give trained"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            bz.zoo.sharma_regression(stochastic, values)
 
 
 def test_welling_and_tehs_mixture():
@@ -161,7 +183,7 @@ def test_a_card_says_what_it_has_to(name):
 # ---------------------------------------------------------------------- in the compare run
 
 
-TABLES = ["sommer_regression", "hernandez_lobato_regression", "gal_uci", "tran_uci", "li_surrogate"]
+TABLES = ["sommer_regression", "hernandez_lobato_uci", "gal_uci", "tran_uci", "li_surrogate"]
 
 
 @pytest.mark.parametrize("name", TABLES[:1] + [pytest.param(n, marks=pytest.mark.slow) for n in TABLES[1:]])

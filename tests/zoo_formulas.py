@@ -333,7 +333,7 @@ FORMULAS = {
     "immer_mnist": lambda s, x, y: normals(s, 1.0) + softmax(forward(s, x, np.tanh), y),
     "fortuin_mlp": lambda s, x, y: fortuin(s, forward(s, x, relu), y),
     "fortuin_conv": fortuin_conv,
-    "hernandez_lobato_regression": hernandez_lobato,
+    "hernandez_lobato_uci": hernandez_lobato,
     "ullrich_lenet300100": lambda s, x, y: ullrich(s, forward(s, x, relu), y),
     "ullrich_lenet5": lambda s, x, y: ullrich(s, lenet5_caffe(s, x), y),
     "louizos_lenet300100": louizos_jeffreys,

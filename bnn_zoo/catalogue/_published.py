@@ -91,7 +91,7 @@ def rows() -> Iterator[Entry]:
         x=(1,),
     )
     yield paper(
-        "hernandez_lobato_regression",
+        "hernandez_lobato_uci",
         "hernandez_lobato_adams_2015",
         "tables by probabilistic backpropagation",
         2015,

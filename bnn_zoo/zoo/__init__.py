@@ -9,7 +9,7 @@ from .chen_2014 import chen_mnist
 from .cohen_welling_2016 import cohen_welling_p4cnn, cohen_welling_z2cnn
 from .fortuin_2022 import fortuin_conv, fortuin_mlp
 from .gal_ghahramani_2016 import gal_lenet, gal_uci
-from .hernandez_lobato_adams_2015 import hernandez_lobato_regression
+from .hernandez_lobato_adams_2015 import hernandez_lobato_uci
 from .immer_2021 import immer_mnist
 from .izmailov_2021 import izmailov_imdb, izmailov_resnet
 from .kendall_2015 import kendall_segnet
@@ -35,7 +35,7 @@ __all__ = [
     "fortuin_mlp",
     "gal_lenet",
     "gal_uci",
-    "hernandez_lobato_regression",
+    "hernandez_lobato_uci",
     "immer_mnist",
     "izmailov_imdb",
     "izmailov_resnet",

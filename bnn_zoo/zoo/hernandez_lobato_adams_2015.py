@@ -14,7 +14,7 @@ PRECISION = GammaPrecision(1.0, alpha=12.0)
 """Gamma(6, rate 6) on the precision."""
 
 
-def hernandez_lobato_regression(inputs: int = 13, width: int = 50) -> BNN:
+def hernandez_lobato_uci(inputs: int = 13, width: int = 50) -> BNN:
     """inputs-width-1 ReLU network, weights N(0, 1/λ), noise 1/γ, λ and γ ~ Gamma(6, 6). Hernández-Lobato & Adams 2015.
 
     What enters a unit is divided by √(its inputs + 1). One λ for all weights and biases: site ``"net_scale"`` is λ^(−1/2).
@@ -31,7 +31,7 @@ def hernandez_lobato_regression(inputs: int = 13, width: int = 50) -> BNN:
 
 
 CARDS = {
-    "hernandez_lobato_regression": Card(
+    "hernandez_lobato_uci": Card(
         formula="""
 λ ~ Gamma(6, rate 6),  γ ~ Gamma(6, rate 6)
 w ~ N(0, 1/λ)                           each weight and bias, one λ for all

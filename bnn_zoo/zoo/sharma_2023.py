@@ -22,8 +22,9 @@ def sharma_regression(
     """1-50-50-50-1 SiLU network, inputs of layers 2 to 4 over √50, weights N(0, 5251/random weights). Sharma et al. 2023.
 
     ``stochastic`` says which of the four layers are random; the others keep the values of ``trained``, by the names of this
-    network, such as the sites of a ``MAP`` fit of the whole of it. Noise sd 0.05; x ``[n, 1]``. Raises ValueError where no
-    layer is random, or one that is not has no values.
+    network, such as ``{n: v[0, 0] for n, v in fit.draws.sites.items()}`` of a ``MAP`` fit of the whole of it.
+    (``handlers.Fixed`` does that for any model; here the prior of the random layers changes with their number.) Noise sd
+    0.05; x ``[n, 1]``. Raises ValueError where no layer is random, or one that is not has no values of its shape.
     """
     layers: list[nn.Module] = [nn.Linear(1, 50), nn.SiLU()]
     for outputs in (50, 50, 1):
@@ -35,13 +36,15 @@ def sharma_regression(
     for name, parameter in net.named_parameters():
         if name.split(".")[0] in random:
             continue
-        if trained is None or name not in trained:
+        value = (trained or {}).get(name)
+        if value is None or value.shape != parameter.shape:
             raise ValueError(
-                f"sharma_regression: {name!r} is not random, so it needs a value: trained={{name: tensor}}, such as the "
-                "sites of a MAP fit of sharma_regression()"
+                f"sharma_regression: {name!r} is not random, so it needs a value of shape {tuple(parameter.shape)}, got "
+                f"{None if value is None else tuple(value.shape)}: give trained={{n: v[0, 0] for n, v in "
+                "fit.draws.sites.items()}, of a MAP fit of sharma_regression()"
             )
         with torch.no_grad():
-            parameter.copy_(trained[name])
+            parameter.copy_(value)
         parameter.requires_grad_(False)
     count = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return BNN(net, Normal((5251 / count) ** 0.5), Gaussian(0.05))
