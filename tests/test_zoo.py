@@ -20,7 +20,8 @@ from bnn_zoo.data import table
 PUBLISHED = of("published")
 DOCS = Path(__file__).parents[1] / "docs"
 NETWORKS = {n: e for n, e in PUBLISHED.items() if e.facts["x"]}
-BULKY = {n for n, e in NETWORKS.items() if len(e.facts["x"]) > 1 or "lenet" in n or "imdb" in n}
+QUICK = {"neal_regression", "neal_classes", "blundell_mnist", "chen_mnist", "sommer_regression", "hernandez_lobato_uci"}
+"""Densities of the default run, one of each kind; the others are slow."""
 
 
 def rows(name, count=7, dtype=torch.float64):
@@ -49,7 +50,7 @@ def test_number_of_weights_is_that_of_the_paper(name):
 # ---------------------------------------------------------------------- densities by the papers' formulas, in numpy
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in BULKY else n for n in NETWORKS])
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
 def test_density(name):
     """A density never changes under a name: prior and likelihood at two points, from the paper's formula alone."""
     model, (x, y) = NETWORKS[name].make(), rows(name)
