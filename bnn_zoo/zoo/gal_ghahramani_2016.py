@@ -19,7 +19,7 @@ def gal_uci(inputs: int = 13, noise: float = 0.272, length_scale: float = 0.01) 
     """inputs-50-1 ReLU network, weights N(0, 1/length_scale²), known noise. Gal & Ghahramani 2016, section 5.2.
 
     x ``[n, inputs]`` and y standardised. ``noise`` is 1/√τ in units of y: τ was chosen on validation rows for each table;
-    the default is that of boston, τ = .1597 in the data's units, whose y has standard deviation 9.197. Dropout belongs to
+    the default is that of boston, τ = .1597 in the data's units, whose y has standard deviation 9.19. Dropout belongs to
     the backend: ``MCDropout(rate=0.05, sites=("*.weight",))`` drops inputs as well, as theirs does.
     """
     return BNN(MLP(inputs, 1, hidden=(50,), activation=nn.ReLU), Normal(1.0 / length_scale), Gaussian(noise))

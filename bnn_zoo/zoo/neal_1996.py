@@ -85,7 +85,7 @@ y ~ N(net(x; w), 1/τ_noise)                                               net: 
         figures=(
             Figure("test log density", ".830 ± .022 (first mode alone .854 ± .019)", ".852, .852, .847 (MCLMC, HMC, NUTS)"),
             Figure("mean at 0", "1.38 (first mode alone 1.39)", "1.396, 1.395, 1.398"),
-            Figure("mean at 3", "2.96 (first mode alone 2.27)", "2.09 (64 chains of MCLMC)"),
+            Figure("mean at 3", "2.96 (first mode alone 2.27)", "2.09 (64 chains of MCLMC: `docs/samplers.md`)"),
         ),
         command=COMMAND,
         why="The posterior has two modes. His long run, 49,900 iterations of 2,000 leapfrogs, spends most of its time in "
