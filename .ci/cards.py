@@ -43,7 +43,7 @@ def example(e: Entry, card: Card) -> str:
     return "\n".join(lines)
 
 
-def figures(card: Card) -> Iterator[str]:
+def figures(e: Entry, card: Card) -> Iterator[str]:
     yield "## Published, ours, why they differ\n"
     if card.figures:
         yield "| | published | ours |\n|---|---|---|"
@@ -52,7 +52,8 @@ def figures(card: Card) -> Iterator[str]:
     if card.command:
         yield f"Ours are measured by `{card.command}`.\n"
     else:
-        yield "Nothing was run at size here. What was run is the code above, and ten steps of two backends in the tests.\n"
+        steps = "mean field" if "log-uniform" in e.facts["prior"] else "two backends"
+        yield f"Nothing was run at size here. What was run is the code above, and ten steps of {steps} in the tests.\n"
     if card.why:
         yield card.why + "\n"
 
@@ -76,7 +77,7 @@ def page(e: Entry) -> str:
     ]
     parts += ["", "## Fit it\n", f"```python\n{example(e, card)}\n```\n", card.paper + "\n"]
     parts += bullets("Facts, and where they stand", (f"{fact}: {where}." for fact, where in card.facts))
-    parts += figures(card)
+    parts += figures(e, card)
     bytes_a_draw = bytes_of(4 * f["weights"])
     measured = f"`bnn-zoo show {e.name} --data FILE` measures a gradient on your table." if takes_tables(e) else ""
     cost = [f"The weights of a draw take {bytes_a_draw} in float32.", card.cost, measured]

@@ -98,7 +98,7 @@ y ~ Categorical(softmax(net(x; w)))     net: conv 50-3, pool, conv 50-3, pool, l
             "The scale of a filter is √2/√(input channels) and not √2/√(input channels · 9): nine times the variance of "
             "fan-in.",
         ),
-        unchecked=UNCHECKED + " The correlated prior of filters is not set here: give it by your own `PerSite`.",
+        unchecked=UNCHECKED + " Their correlated prior of filters is `bz.priors.SpatialNormal`, in a `PerSite` of your own.",
         citation=CITATION,
     ),
 }

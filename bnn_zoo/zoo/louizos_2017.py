@@ -43,9 +43,9 @@ def louizos_lenet5(scale: Any = GROUP_HORSESHOE) -> BNN:
 
 
 PAPER = (
-    "Normals for weights and log-normals for scales, trained by Adam with local reparameterisation, then units with small "
-    "scales are cut and bits chosen by the variances: `bz.MeanField(batch_size=100, "
-    "handler=bz.handlers.LocalReparameterization)`. Cutting is not part of the model."
+    "Normals for weights and scales (log-normals for the scales of the horseshoe), trained by Adam with local "
+    "reparameterisation; then units with small scales are cut and bits chosen by the variances. Here: "
+    '`bz.MeanField(batch_size=100)` on `bz.handlers.NonCentred(model, "*.weight")`. Cutting is not part of the model.'
 )
 FACTS = (
     (
@@ -56,8 +56,8 @@ FACTS = (
 )
 TRAPS = (
     "The published ratios divide by weights left after whole units are cut, and the larger ones also by bits: say which.",
-    "In the program the divergence of a convolution's weights has the log-variance where the linear layer has half of it: "
-    "the two layers do not have the same prior.",
+    "The program's divergence of a convolution's weights takes their log-variance for a log standard deviation: its two "
+    "kinds of layer do not have the same divergence.",
 )
 CARDS = {
     "louizos_lenet300100": Card(
