@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats as st
 import torch
-from zoo_formulas import FORMULAS, forward, gaussian, normals, silu
+from zoo_formulas import FORMULAS, forward, gaussian, normals, relu, silu, softmax
 
 import bnn_zoo as bz
 from bnn_zoo import comparison
@@ -100,6 +100,25 @@ def test_layers_of_sharma_that_are_not_random():
     ):
         with pytest.raises(ValueError, match=message):
             bz.zoo.sharma_regression(stochastic, values)
+
+
+@pytest.mark.slow
+def test_other_laws_and_scales_of_a_paper():
+    """What a constructor takes besides its defaults: Laplace weights, a horseshoe for fully connected layers, fewer rows."""
+    model, (x, y) = bz.zoo.fortuin_mlp(bz.priors.Laplace, width=3), rows("fortuin_mlp")
+    joint = bz.LogJoint(model, (x, y))
+    u = 0.4 * torch.randn(1, joint.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    sites = {n: s[0].numpy() for n, s in joint.constrain(u).items()}
+    prior = sum(
+        (st.norm(0, 1) if n.endswith("bias") else st.laplace(0, (2 / v.shape[1]) ** 0.5)).logpdf(v).sum()
+        for n, v in sites.items()
+    )
+    expected = prior + softmax(forward(sites, x.numpy(), relu), y.numpy())
+    assert float(joint(u)[0]) == pytest.approx(expected, rel=1e-9)
+    horseshoe = bz.zoo.louizos_lenet300100(bz.priors.HalfCauchy(bz.priors.HalfCauchy(1e-5)))
+    names = {site.name for site in bz.LogJoint(horseshoe, rows("louizos_lenet300100")).sites}
+    assert {"1.weight_scale", "1.weight_scale_scale"} <= names and "1.bias_scale" not in names
+    assert bz.zoo.gal_lenet(rows=15_000).prior.scale == pytest.approx(2 * bz.zoo.gal_lenet().prior.scale)
 
 
 def test_welling_and_tehs_mixture():
