@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import time
 import warnings
@@ -29,6 +30,13 @@ MODELS = {
 PUBLISHED = {"fbm-regression": "0.830 ± 0.022", "fbm-binary": "−0.237 ± 0.017", "fbm-three-classes": "error 0.198 ± 0.013"}
 
 
+def cpu() -> float:
+    """Seconds of CPU of this process and of those that it has forked and that have ended."""
+    return sum(
+        who.ru_utime + who.ru_stime for who in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("samplers", nargs="*", default=["MCLMC", "HMC", "NUTS"])
@@ -38,16 +46,16 @@ def main() -> None:
     for name in args.networks:
         train, (x, y) = fbm.load(Path(os.environ.get("BNN_ZOO_DATA", SHARED)), fbm.CASES[name])
         for sampler in args.samplers:
-            begin = time.perf_counter()
+            begin, before = time.perf_counter(), cpu()
             posterior = bz.fit(MODELS[name](), train, getattr(bz, sampler)(), progress=False)
-            seconds = time.perf_counter() - begin
+            seconds, busy = time.perf_counter() - begin, cpu() - before
             prediction = posterior.predict(x)
             log_prob = float(prediction.log_prob(y).mean())
             error = f", error {1 - bz.metrics.accuracy(prediction.mean, y):.3f}" if name != "fbm-regression" else ""
             print(
                 f"{name} {sampler}: test log density {log_prob:.3f}{error} (published {PUBLISHED[name]}), largest R-hat of "
                 f"f {float(bz.diagnostics.rhat(prediction.f).max()):.3f}, {posterior.draws.attrs['gradients']} gradients, "
-                f"{seconds:.0f} s. {posterior.draws.attrs['doubts'] or 'No doubts.'}",
+                f"{seconds:.0f} s, {busy:.0f} s of CPU. {posterior.draws.attrs['doubts'] or 'No doubts.'}",
                 flush=True,
             )
             if name == "fbm-regression":

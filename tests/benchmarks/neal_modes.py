@@ -1,14 +1,15 @@
-"""Both modes of Neal's regression posterior, and how much each weighs: replica exchange along the scale that parts them.
+"""How much of Neal's regression posterior has large output weights, where free chains hardly go: windows along their scale.
 
 ``python tests/benchmarks/neal_modes.py --out FOLDER [--seeds 0 1 2]`` runs what FOLDER lacks and prints what is there. Data:
 ``fbm/`` in the folder that ``BNN_ZOO_DATA`` names.
 
-The modes of ``bz.zoo.neal_regression`` differ in φ, the logarithm of the scale of the output weights. Chains of HMC on its
-log joint are held in windows, by −κ/2 (φ − c)² added to it, and neighbouring windows exchange states by Metropolis steps
-(umbrella sampling: Torrie & Valleau 1977; replica exchange: Sugita, Kitao & Okamoto 2000). All draws together are weighed
-back to the posterior (MBAR: Shirts & Chodera 2008). Starts come from the default ``BestOf`` and are drawn to their windows
-during the first third of the warm-up, so nothing is known of the second mode beforehand. Several sets of windows run side
-by side without meeting; each is weighed alone, and their spread is the Monte Carlo error that is printed.
+Free chains on ``bz.zoo.neal_regression`` move slowly along φ, the logarithm of the scale of the output weights. Here chains
+of HMC on its log joint are held in windows, by −κ/2 (φ − c)² added to it, and neighbouring windows exchange states by
+Metropolis steps (umbrella sampling: Torrie & Valleau 1977; replica exchange: Sugita, Kitao & Okamoto 2000). All draws
+together are weighed back to the posterior (MBAR: Shirts & Chodera 2008). Starts come from the default ``BestOf`` and are
+drawn to their windows during the first third of the warm-up. Several sets of windows run side by side without meeting; each
+is weighed alone, and their spread is the standard error that is printed. The share of each half of the run shows whether it
+has settled.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ import fbm
 CENTRES = torch.arange(-0.5, 2.8, 0.4)
 STIFFNESS = 10.0
 SETS, LEAPFROGS = 6, 60
-SCALE = "2.weight_scale"
+SCALE, BETWEEN = "2.weight_scale", 1.5
+"""φ is the logarithm of this site; output weights count as large where it is above e^1.5 = 4.5."""
 AT = torch.tensor([[-3.0], [0.0], [3.0]])
 PUBLISHED = (
     "first 0.854 ± 0.019, 0.01033, (−1.34, 1.39, 2.27); second 0.805 ± 0.027, 0.02016, (−2.19, 1.38, 3.02); "
@@ -172,33 +174,28 @@ def describe(q: Tensor, w: np.ndarray, log_joint: bz.LogJoint, model: bz.BNN, te
     return np.array([np.log(w @ np.exp(log_prob)).mean(), ((f - test[1].numpy()) ** 2).mean(), *there])
 
 
-def valley(phi: np.ndarray, w: np.ndarray) -> float:
-    """φ at the lowest point between the two highest of a smoothed histogram: where the modes part."""
-    edges = np.arange(-1.5, 4.0, 0.1)
-    heights = np.convolve(np.histogram(phi, edges, weights=w)[0], np.ones(5) / 5, "same")
-    low, high = 10 + heights[10:25].argmax(), 30 + heights[30:].argmax()
-    return float(edges[low + heights[low:high].argmin()] + 0.05)
-
-
 def report(log_joint: bz.LogJoint, model: bz.BNN, test: tuple[Tensor, Tensor], paths: list[Path]) -> None:
-    """Weights of the modes and answers in each and in both, ± standard errors from the spread of the sets of windows."""
+    """The share of large output weights and the answers of small and large ones and of all, beside the published ones."""
     files = [np.load(path) for path in paths]
     index = Windows(log_joint, SETS).index
     sets = [file["q"][:, :, s] for file in files for s in range(SETS)]
     each = [weights(q[..., index].astype(float)) for q in sets]
     phi, w = np.concatenate([q[..., index].ravel() for q in sets]), np.concatenate([w.ravel() for w in each]) / len(sets)
-    between = valley(phi, w)
-    shares = np.array([v[q[..., index] > between].sum() for q, v in zip(sets, each, strict=True)])
     moves = sum(crossings(file["path"]) for file in files)
     seconds, count = sum(file["cost"] for file in files)
     print(
         f"{len(sets)} sets of {len(CENTRES)} windows, {count:.3g} gradients, {1e6 * seconds / count:.1f} µs each (FBM: 8.5)"
     )
-    print(f"the modes part at φ = {between:.2f}; chains that went from one mode to the other: {moves}")
-    print(f"weight of the second mode: {shares.mean():.3f} ± {_error(shares):.3f}, each set {np.round(shares, 2)}")
+    print(f"chains that went from the windows of one end to those of the other: {moves}")
+    half = len(sets[0]) // 2
+    for name, part in (("all", slice(None)), ("first half", slice(half)), ("second half", slice(half, None))):
+        shares = np.array([_share(q[part, :, index].astype(float)) for q in sets])
+        print(
+            f"share of large output weights, {name}: {shares.mean():.3f} ± {_error(shares):.3f}; sets {np.round(shares, 2)}"
+        )
     flat = torch.tensor(np.concatenate([q.reshape(-1, q.shape[-1]) for q in sets]))
     generator = np.random.default_rng(0)
-    for name, inside in (("first", phi < between), ("second", phi >= between), ("both", phi < np.inf)):
+    for name, inside in (("small", phi < BETWEEN), ("large", phi >= BETWEEN), ("all", phi < np.inf)):
         part = w * inside / (w * inside).sum()
         rows = generator.choice(len(w), 2_000, p=part)
         answers = describe(flat[rows], np.full(len(rows), 1 / len(rows)), log_joint, model, test)
@@ -207,11 +204,15 @@ def report(log_joint: bz.LogJoint, model: bz.BNN, test: tuple[Tensor, Tensor], p
 
 
 def crossings(path: np.ndarray) -> int:
-    """How often a chain went from a window of the first mode (c ≤ 0.3) to one of the second (c ≥ 2.3), or back."""
+    """How often a chain went from the lowest three windows to the highest two, or back."""
     where = np.empty((len(path), path[0].size), int)
     np.put_along_axis(where, path.reshape(len(path), -1), np.repeat(np.arange(len(CENTRES)), path.shape[2])[None], 1)
     sign = np.where(where <= 2, -1, np.where(where >= 7, 1, 0))
     return sum(int((np.diff(column[column != 0]) != 0).sum()) for column in sign.T)
+
+
+def _share(phi: np.ndarray) -> float:
+    return float(weights(phi)[phi > BETWEEN].sum())
 
 
 def _error(values: np.ndarray) -> float:
