@@ -253,6 +253,19 @@ def test_every_likelihood(fake, name, dtype):
     check_model(model, rows(dtype)[0], y(dtype), dtype)
 
 
+@pytest.mark.parametrize("name", of("net"))
+def test_every_net(name):
+    """Weights and rows on the GPU in float64: whatever a network makes on its way is there too."""
+    entry = of("net")[name]
+    net = entry.make()
+    with FakeTensorMode():
+        x = torch.rand(2, *entry.facts["x"], device=CUDA, dtype=torch.float64)
+        x = (entry.facts["below"] * x).long() if "below" in entry.facts else x
+        weights = {n: torch.empty(p.shape, device=CUDA, dtype=torch.float64) for n, p in net.named_parameters()}
+        out = torch.func.functional_call(net, weights, (x,))
+    assert out.device == CUDA and out.dtype == torch.float64
+
+
 @BOTH
 def test_fixed_weights_and_buffers_of_the_net(fake, dtype):
     """They are the caller's, on the CPU in float32, and stay there."""
