@@ -1,6 +1,7 @@
 """Shared fixtures. Real data are found through BNN_ZOO_DATA; without them their tests skip and say so."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure(config):
-    """Each worker on a core of its own: the library takes all cores that it may use, and workers would take each other's."""
+    """Ctrl-C works also where a shell ignores it, as for what it starts in the background, and each worker has a core.
+
+    The library takes all cores that it may use, and workers would take each other's.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     starts_workers = bool(getattr(config.option, "numprocesses", None))  # which would inherit its one core
     if "sched_setaffinity" in dir(os) and not starts_workers:  # Linux
         worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

@@ -197,7 +197,6 @@ LIKELIHOODS = {  # likelihood, outputs of the net, y
         3,
         lambda d: torch.arange(8, device=CUDA) % 4 - 1,
     ),
-    "joint": (lambda: likelihoods.MultivariateNormal(), 2, lambda d: torch.randn(8, 2, dtype=d, device=CUDA)),
     "mixture": (lambda: likelihoods.MixtureDensity(2), 6, lambda d: torch.randn(8, dtype=d, device=CUDA)),
 }
 
@@ -339,7 +338,16 @@ def test_every_guide(fake, name, dtype):
 
 
 @BOTH
-@pytest.mark.parametrize("name", handlers.__all__)
+@pytest.mark.parametrize("name", of("effect"))
+def test_every_effect(fake, name, dtype):
+    """Values that are held come from the CPU in float32, and follow the data."""
+    with unset_fake_temporarily():
+        model = of("effect")[name].make()
+    check_model(model, *rows(dtype), dtype)
+
+
+@BOTH
+@pytest.mark.parametrize("name", of("handler"))
 def test_every_handler(fake, name, dtype):
     (x, y), model = rows(dtype), bz.BNN(network(), priors.Normal(1.0), likelihoods.Gaussian(0.5))
     guide = GUIDES["MCDropout" if name == "RowMasks" else "MeanFieldNormal"](model)

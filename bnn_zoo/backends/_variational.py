@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyro
@@ -28,6 +27,11 @@ from ._loop import Clock, describe_run, drive, to_cpu
 from ._rows import next_rows, rows_and_density
 from ._settings import at_least, flags, optimiser, schedule_of, scheduled, scope_maker, start_of, start_rule
 from ._steady import steady
+
+
+def adam(parameters: Any, lr: float) -> torch.optim.Optimizer:
+    """``torch.optim.Adam`` with one pass over all numbers. Kingma & Ba 2015."""
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,7 @@ class Variational:
     steps: int = 5_000
     draws: int = 1_000
     learning_rate: float | Schedule = cosine(0.02)
-    optimiser: Callable[..., Any] = partial(torch.optim.Adam, fused=True)
+    optimiser: Callable[..., Any] = adam
     particles: int = 1
     batch_size: int | None = None
     init: Start = BestOf()
