@@ -338,12 +338,20 @@ def test_every_guide(fake, name, dtype):
 
 
 @BOTH
-@pytest.mark.parametrize("name", of("effect"))
-def test_every_effect(fake, name, dtype):
-    """Values that are held come from the CPU in float32, and follow the data."""
+def test_held_values(fake, dtype):
+    """They come from the CPU in float32, and follow the data."""
     with unset_fake_temporarily():
-        model = of("effect")[name].make()
+        model = of("effect")["Fixed"].make()
     check_model(model, *rows(dtype), dtype)
+
+
+@BOTH
+def test_non_centred_weights(fake, dtype):
+    """All but the density of the sites themselves, which is no number of the model: they are functions of others."""
+    with unset_fake_temporarily():
+        model = of("effect")["NonCentred"].make()
+    trace = poutine.trace(model).get_trace(*rows(dtype))
+    there([site["value"] for n, site in trace.nodes.items() if site["type"] == "sample" and n != "data"], dtype)
 
 
 @BOTH
