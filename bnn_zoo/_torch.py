@@ -65,7 +65,7 @@ class Reads(TorchDispatchMode):
 
 
 def make_fx(f: Callable[..., Any]) -> Callable[..., fx.GraphModule]:
-    """``torch.fx.experimental.proxy_tensor.make_fx`` in half of the time.
+    """``torch.fx.experimental.proxy_tensor.make_fx`` with less work for each operation.
 
     For each operation it writes a tensor without data on the node (``meta["val"]``), and makes a mode for it, which looks up
     the whole call stack. Nobody reads those tensors, so they are one and the same here.

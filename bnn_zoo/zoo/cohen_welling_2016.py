@@ -44,8 +44,8 @@ FACTS = (
 )
 COMMAND = "python tests/benchmarks/rotated_mnist.py"
 WHY = (
-    "Other digits, turned by us, 15 epochs of Adam without dropout, and 10,000 test images; the paper trains longer and tunes "
-    "on a validation set. That P4CNN makes less than half of the errors holds."
+    "Other digits, turned by us, 15 epochs of Adam without dropout, and 10,000 test images; the paper trains longer and "
+    "tunes on a validation set. That P4CNN makes less than half of the errors holds."
 )
 TRAPS = (
     "Their BatchNorm is replaced by GroupNorm over an image, whose parameters are the same for the four orientations.",
