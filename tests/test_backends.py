@@ -205,6 +205,7 @@ def test_statistics_are_consistent(name):
         assert (stats["n_steps"] <= 2 ** stats["tree_depth"] - 1).all() and (stats["n_steps"] >= 1).all()
 
 
+@pytest.mark.slow
 def test_divergences_are_reported():
     """A funnel with a step far too large for its neck diverges, and says so."""
 

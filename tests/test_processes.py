@@ -92,6 +92,7 @@ def test_a_daemon_process_runs_all_chains_itself():
 # ---------------------------------------------------------------------------------------------------- the draws
 
 
+@pytest.mark.slow
 def test_all_chains_have_the_right_law():
     data = orthogonal_design()
     mean, covariance = regression_posterior(*data)

@@ -318,6 +318,7 @@ def test_temperature_scales_the_variance(name):
     has_law(draws, mean, (4.0 * covariance.diagonal()).sqrt(), BIAS.get(name, 0.0))
 
 
+@pytest.mark.slow
 def test_smaller_energy_variance_means_less_bias():
     """The tuned step follows the sixth root of the wanted variance, and the variance comes out as wanted."""
     x, y = orthogonal_design()

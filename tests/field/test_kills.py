@@ -192,6 +192,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_behind(backend):
         pyro.clear_param_store()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_torch_traces_does_no_harm():
     """An exception in the midst of a trace leaves torch's modes behind, or is lost in C++, or aborts the process."""
 

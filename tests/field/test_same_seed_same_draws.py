@@ -78,6 +78,7 @@ def test_a_stream_is_fixed_for_good():
     assert [int(use) for use in Use] == list(range(len(Use)))
 
 
+@pytest.mark.slow
 def test_chains_of_one_run_are_no_chains_of_another():
     """Groups of chains in processes, and restarts of a variational fit."""
     backend = replace(METHODS["NUTS"], processes=2)

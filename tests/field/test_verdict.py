@@ -250,6 +250,7 @@ def funnel():
     pyro.sample("z", dist.Normal(torch.zeros(5), (0.5 * v).exp()).to_event(1))
 
 
+@pytest.mark.slow
 def test_divergences_that_thinning_leaves_out_are_counted():
     backend = bz.NUTS(chains=4, warmup=60, draws=6, thinning=10, target_accept=0.6, max_tree_depth=6)
     with pytest.warns(UserWarning, match=r"of 240 transitions diverged"):
