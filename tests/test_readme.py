@@ -39,6 +39,14 @@ def test_the_priors_page_runs():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of a run far too short
+def test_the_images_page_runs():
+    """What it asserts of an image and its quarter turn holds after a fit."""
+    (code,) = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "images.md").read_text(), re.S)
+    exec(compile(code, "docs/images.md", "exec"), {})
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:SGLD:UserWarning")  # of a run far too short
 def test_the_likelihoods_page_runs():
     """Its table is that of ``out_features``, and its examples have the shapes that they say."""

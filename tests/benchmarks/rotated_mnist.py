@@ -15,7 +15,6 @@ import json
 import math
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,7 @@ TRAIN, BATCH, MEMBERS, DRAWS = 12_000, 64, 3, 30
 LEARNING_RATE = 5e-3
 
 
-def one_group(channels: int) -> nn.Module:
-    return nn.GroupNorm(1, channels)
-
-
-NETS = {"Z2CNN": partial(bz.nets.Z2CNN, norm=one_group), "P4CNN": partial(bz.nets.P4CNN, norm=one_group)}
+MODELS = {"Z2CNN": bz.zoo.cohen_welling_z2cnn, "P4CNN": bz.zoo.cohen_welling_p4cnn}
 PUBLISHED = {"Z2CNN": 5.03, "P4CNN": 2.28}
 
 
@@ -61,11 +56,11 @@ def fit(name: str, kind: str, epochs: int, folder: Path, data: tuple[Tensor, ...
     path = folder / f"{name}_{kind.replace(' ', '_')}.npz"
     if path.exists():
         return
-    model = bz.BNN(NETS[name](), bz.priors.Normal(bz.priors.he), bz.likelihoods.Categorical())
+    model = MODELS[name]()
     steps = epochs * (len(x) // BATCH)
     common = {"chains": 1, "steps": steps, "batch_size": BATCH}
     if kind == "SGHMC":
-        trained = NETS[name]()
+        trained = MODELS[name]().net
         trained.load_state_dict(torch.load(folder / f"{name}_member_0.pt", weights_only=True))
         backend: Any = bz.SGHMC(
             **common,
@@ -77,7 +72,7 @@ def fit(name: str, kind: str, epochs: int, folder: Path, data: tuple[Tensor, ...
         )
         seed = 0
     else:
-        backend = bz.MAP(**common, step_size=cosine(LEARNING_RATE), init=bz.density.FromNet(NETS[name]))
+        backend = bz.MAP(**common, step_size=cosine(LEARNING_RATE), init=bz.density.FromNet(lambda: MODELS[name]().net))
         seed = int(kind.split()[1])
     begin = time.process_time()
     posterior = bz.fit(model, (x, y), backend, seed=seed, progress=False)
@@ -101,7 +96,7 @@ def judge(probs: np.ndarray, y: np.ndarray) -> str:
 
 
 def summary(folder: Path, y: np.ndarray) -> None:
-    for name in NETS:
+    for name in MODELS:
         print(f"{name} (published, original set: {PUBLISHED[name]} %)")
         members = [np.load(p)["probs"] for p in sorted(folder.glob(f"{name}_member_*.npz"))]
         for i, m in enumerate(members):
@@ -117,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--nets", nargs="+", default=list(NETS))
+    parser.add_argument("--nets", nargs="+", default=list(MODELS))
     parser.add_argument("--test", type=int, default=10_000, help="images to test on, at most 48,000")
     parser.add_argument("--members", type=int, default=MEMBERS)
     parser.add_argument("--summary", action="store_true")
