@@ -1,6 +1,7 @@
 """The lower bounds of pyproject.toml as pins for the Python that runs this, a line each, as ``pip install -r`` reads them.
 
-Of the extra ``test`` only pytest. Read from the file itself, so that the pins cannot drift from what it promises.
+With the extra ``runs``, and of the extra ``test`` only pytest. Read from the file itself, so that the pins cannot drift from
+what it promises.
 """
 
 import tomllib
@@ -11,6 +12,7 @@ from pip._vendor.packaging.requirements import Requirement
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 wanted = [
     *project["dependencies"],
+    *project["optional-dependencies"]["runs"],
     *(line for line in project["optional-dependencies"]["test"] if line.startswith("pytest>")),
 ]
 for requirement in map(Requirement, wanted):

@@ -10,6 +10,7 @@ FLOOR = {
     "types": 0,
     "_names": 1,
     "_scope": 0,
+    "_tree": 0,
     "_interrupt": 0,
     "_torch": 0,
     "_random": 0,
@@ -18,7 +19,7 @@ FLOOR = {
     "catalogue": 0,
 }
 FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "schedules", "bijections"], 1)
-FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "diagnostics", "metrics"], 2)
+FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "run", "diagnostics", "metrics"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
 FLOOR |= dict.fromkeys(["fit", "posterior", "prior_draws", "verdict", "zoo"], 4)
 FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "showing", "cli"], 5)
@@ -32,7 +33,7 @@ ALLOWED = {
 }  # the two halves of one room
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other
 ALLOWED |= {("laws", "_torch")}  # which has a name of torch that is not public
-NO_PYRO = {"nets", "data", "kernels", "metrics", "diagnostics", "plots", "types"}
+NO_PYRO = {"nets", "data", "kernels", "run", "metrics", "diagnostics", "plots", "types"}
 FORBIDDEN = {"backends": {"bnn", "nets", "priors", "likelihoods"}, "zoo": {"backends", "predict", "export", "plots"}}
 ONLY = {"arviz": {"export", "plots"}, "matplotlib": {"plots"}}
 
