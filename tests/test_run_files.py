@@ -8,7 +8,11 @@ import random
 import re
 import resource
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -314,14 +318,61 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(folder, t
     assert same(Folder.open(folder.path).read_state(0), (1, tree(1)))  # it can be read
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(folder):
-    folder.path.chmod(0o500)
+def test_a_folder_without_permission():
+    with tempfile.TemporaryDirectory() as place:
+        folder = Folder.create(Path(place) / "run", ABOUT)
+        folder.write_state(0, 1, tree(1))
+
+        def work():
+            if os.geteuid() == 0:
+                os.seteuid(65534)  # root may write everywhere
+            for locked in (folder.locked, Folder.open(folder.path).locked):
+                with pytest.raises(PermissionError, match="cannot be written to: Permission denied"), locked():
+                    raise AssertionError
+            with pytest.raises(PermissionError, match="cannot be written"):
+                folder.write_state(0, 1, tree(1))
+            assert same(folder.read_state(0), (1, tree(1)))
+
+        os.chmod(place, 0o755)
+        (folder.path / "lock").chmod(0o444)
+        folder.path.chmod(0o555)
+        try:
+            in_a_fork(work)
+        finally:
+            folder.path.chmod(0o755)
+
+
+@pytest.mark.slow
+def test_on_a_small_disk(tmp_path):
+    """A file system of 1 MB in memory: states until it is full, then again when there is room."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
     try:
-        with pytest.raises(PermissionError, match="cannot be written"):
-            folder.write_state(0, 1, tree(1))
+        folder = Folder.create(tmp_path / "run", ABOUT)
+        (tmp_path / "other").write_bytes(bytes(300_000))
+        folder.write_state(0, 1, torch.full((50_000,), 1.0))
+        folder.write_state(0, 2, torch.full((50_000,), 2.0))
+        for step in (3, 4):
+            with pytest.raises(OSError, match="the disk is full") as error:
+                folder.write_state(0, step, torch.full((50_000 * step,), 1.0 * step))
+            assert error.value.errno == errno.ENOSPC and folder.states(0) == [1, 2]
+        big = {"w": Variable((100_000,), torch.float32)}
+        with pytest.raises(OSError, match=r"the draws need 4 MB, and .* are free on this disk"):
+            Store.create(tmp_path / "draws", big, chains=1, draws=10)
+        store = Store.create(tmp_path / "draws", {"w": Variable((1000,), torch.float32)}, chains=1, draws=20)
+        with pytest.raises(OSError), open(tmp_path / "more", "wb", buffering=0) as more:
+            while more.write(bytes(4096)):  # another fills it
+                pass
+        with pytest.raises(OSError, match=r"c\.0\.0\.0 cannot be written .*: the disk is full"):
+            store.write(range(1), 0, {"w": torch.ones(1, 20, 1000)})
+        (tmp_path / "other").unlink()
+        (tmp_path / "more").unlink()
+        store.write(range(1), 0, {"w": torch.ones(1, 20, 1000)})
+        store.sync()
+        folder.write_state(0, 3, torch.full((50_000,), 3.0))
+        assert folder.states(0) == [2, 3] and store.sites["w"][:].sum() == 20_000
     finally:
-        folder.path.chmod(0o700)
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 # ---- one writer at a time
@@ -380,6 +431,23 @@ def test_the_lock_ends_with_its_process_and_not_with_forks_of_it(folder):
             pass
     finally:
         os.kill(orphan, signal.SIGKILL)
+
+
+def test_a_lock_whose_process_has_ended_is_waited_for_a_moment(folder, monkeypatch):
+    """Whatever that process has started ends a little later."""
+    descriptor = os.open(folder.path / "lock", os.O_RDWR)
+    _lock.fcntl.flock(descriptor, _lock.fcntl.LOCK_EX)
+    ended, _ = start(lambda: None)
+    ended.join()
+    os.write(descriptor, f"{ended.pid} on {socket.gethostname()}".encode())
+    monkeypatch.setattr(_lock, "PATIENCE", 0.0)
+    with pytest.raises(BlockingIOError, match=f"in use by process {ended.pid}"), folder.locked():
+        raise AssertionError
+    monkeypatch.undo()
+    timer = threading.Timer(0.1, os.close, [descriptor])
+    timer.start()
+    with folder.locked():
+        timer.join()
 
 
 def test_a_fork_that_leaves_the_block_leaves_the_lock_alone(folder):

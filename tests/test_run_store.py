@@ -262,7 +262,7 @@ def test_sync_syncs_every_file_that_was_written_and_its_folder(store, monkeypatc
 # ---- cut, drop, extend
 
 
-@pytest.mark.parametrize("chunk", [1, 100, 2**20])
+@pytest.mark.parametrize("chunk", [64, 2**20])
 def test_what_is_cut_off_is_gone_also_after_an_extension(tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(_layout, "CHUNK", chunk)
     monkeypatch.setattr(_layout, "LEAST", 1)
@@ -418,22 +418,23 @@ def test_draws_for_which_the_disk_has_no_room_are_refused_before_the_work(tmp_pa
     store.extend(80)
 
 
-def test_a_disk_that_gets_full_leaves_the_draws_before(tmp_path):
-    store = Store.create(tmp_path / "draws", {"w": Variable((5000,), FLOAT)}, chains=1, draws=4000)
-    lot = torch.ones(1, 419, 5000)  # a chunk
+def test_a_disk_that_gets_full_leaves_the_draws_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(_layout, "CHUNK", 2**19)
+    store = Store.create(tmp_path / "draws", {"w": Variable((1000,), FLOAT)}, chains=1, draws=400)
+    lot = torch.ones(1, 131, 1000)  # a chunk
     store.write(range(1), 0, {"w": lot})
 
     def work():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))  # Python ignores SIGXFSZ: writing raises EFBIG
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, 2**18))  # Python ignores SIGXFSZ: writing raises EFBIG
         with pytest.raises(OSError, match=r"c\.0\.1\.0 cannot be written .*: the disk is full, or a quota") as error:
-            store.write(range(1), 419, {"w": lot})
+            store.write(range(1), 131, {"w": lot})
         assert error.value.errno == errno.EFBIG
 
     in_a_fork(work)
     assert not list(store.path.rglob("*.tmp"))
-    assert equal(numpy_of(store.path, "w")[:, :419], lot)
-    store.write(range(1), 419, {"w": lot})
-    assert equal(store.sites["w"][:, 419:838], lot)
+    assert equal(numpy_of(store.path, "w")[:, :131], lot)
+    store.write(range(1), 131, {"w": lot})
+    assert equal(store.sites["w"][:, 131:262], lot)
 
 
 def test_writing_where_there_is_a_chunk_takes_no_room(tmp_path):
