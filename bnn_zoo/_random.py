@@ -1,26 +1,37 @@
-"""Random streams: from the one seed that a user gives, a stream for each purpose and each group of chains."""
+"""Random streams: from the one seed that a user gives, a stream for each purpose and each chain."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from enum import IntEnum
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from ._torch import seed_wholly
 
 LARGEST = 2**64 - 1
+AHEAD = 4096
+"""Numbers of a chain that are drawn at a time, where so many are asked for in small portions."""
+COMMON = 2**32 - 1
+"""In the place of a chain: the stream that all chains share."""
 
 
 class Use(IntEnum):
     """What a stream is for. Numbers are part of a seed's meaning: add new ones at the end."""
 
     MOVES = 0
-    """Starting points and transitions of chains."""
+    """Transitions of chains."""
     ROWS = 1
     """Which rows are in which minibatch, and their augmentation."""
     GUIDE = 2
     """Noise of a variational fit and draws from it."""
+    STARTS = 3
+    """Starting points of chains."""
 
 
 def whole_seed(seed: Any) -> int:
@@ -37,16 +48,103 @@ def whole_seed(seed: Any) -> int:
     return whole
 
 
-def stream(seed: Any, use: Use, chain: int = 0) -> int:
-    """A seed of 64 bits for torch, hashed from all three by numpy's ``SeedSequence``.
+def stream(seed: Any, use: Use, *at: int) -> int:
+    """A seed of 64 bits for torch, hashed from all of them by numpy's ``SeedSequence``.
 
     So neighbouring seeds, uses and chains have unrelated streams, where sums such as ``seed + 1`` would make one run's
-    noise another run's minibatches. (Torch's generator on a CPU looks at the lower 32 bits.)
+    noise another run's minibatches.
     """
-    sequence = np.random.SeedSequence(whole_seed(seed), spawn_key=(int(use), chain))
-    return int(sequence.generate_state(1, np.uint64)[0])
+    return int(_sequence(seed, use, *at).generate_state(1, np.uint64)[0])
 
 
-def generator(device: torch.device | str, seed: Any, use: Use, chain: int = 0) -> torch.Generator:
-    """A new generator on ``device`` at the beginning of that stream."""
-    return torch.Generator(device).manual_seed(stream(seed, use, chain))
+def _sequence(seed: Any, use: Use, *at: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(whole_seed(seed), spawn_key=(int(use), *at))
+
+
+def generator(device: torch.device | str, seed: Any, use: Use, *at: int) -> torch.Generator:
+    """A new generator on ``device`` at the beginning of that stream.
+
+    All of its state comes from the hash: torch's generator on a CPU would take only 32 bits of a seed, and of 100,000
+    streams two would be the same.
+    """
+    return seed_wholly(torch.Generator(device), _sequence(seed, use, *at))
+
+
+class Streams:
+    """Random numbers of chains, a stream for each: those of a chain do not depend on which other chains there are.
+
+    ``normal(*shape)`` and ``uniform(*shape)`` give ``[chain, *shape]``, ``common()`` one uniform number for all chains. Small
+    portions are drawn ahead, since a chain's generator takes microseconds to call; ``tree`` holds what was not used yet.
+    """
+
+    def __init__(self, seed: Any, use: Use, chains: Sequence[int], device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.generators = [generator(device, seed, use, chain) for chain in chains]
+        self.shared = generator("cpu", seed, use, COMMON)
+        self.ahead: dict[str, Tensor] = {}
+        """By kind and size of a portion, those that are left, ``[portion, chain, size]``."""
+
+    def normal(self, *shape: int) -> Tensor:
+        return self._portion("normal", shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self._portion("uniform", shape)
+
+    def common(self) -> float:
+        return float(torch.rand((), generator=self.shared, dtype=torch.float64))
+
+    def own(self, chain: int, *shape: int) -> Tensor:
+        """N(0, 1) ``[*shape]`` from the stream of one chain."""
+        out = torch.empty(shape, dtype=self.dtype, device=self.device)
+        return out.normal_(generator=self.generators[chain])
+
+    def _portion(self, kind: str, shape: tuple[int, ...]) -> Tensor:
+        size = prod(shape)
+        if size > AHEAD // 2:
+            return self._drawn(kind, 1, size)[0].reshape(len(self.generators), *shape)
+        key = f"{kind} {size}"
+        left = self.ahead.get(key)
+        if left is None or not len(left):
+            left = self._drawn(kind, AHEAD // size, size)
+        self.ahead[key] = left[1:]
+        return left[0] if len(shape) == 1 else left[0].reshape(len(self.generators), *shape)
+
+    def _drawn(self, kind: str, count: int, size: int) -> Tensor:
+        out = torch.empty(len(self.generators), count, size, dtype=self.dtype, device=self.device)
+        for numbers, own in zip(out, self.generators, strict=True):
+            if kind == "normal":
+                numbers.normal_(generator=own)
+            else:
+                numbers.uniform_(generator=own)
+        return out.transpose(0, 1).contiguous()
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """Where all streams are, as tensors."""
+        states = torch.stack([own.get_state() for own in self.generators])
+        return {"generators": states, "shared": self.shared.get_state(), "ahead": dict(self.ahead)}
+
+    @tree.setter
+    def tree(self, tree: dict[str, Any]) -> None:
+        for own, state in zip(self.generators, tree["generators"], strict=True):
+            own.set_state(state.cpu())
+        self.shared.set_state(tree["shared"].cpu())
+        self.ahead = {key: left.to(self.device) for key, left in tree["ahead"].items()}
+
+
+class OneStream:
+    """Random numbers of all chains from one generator, in the shape, dtype and place of ``like [chain, …]``: for trying out a
+    kernel, with thousands of chains as well."""
+
+    def __init__(self, generator: torch.Generator, like: Tensor) -> None:
+        self.generator, self.chains = generator, len(like)
+        self.place: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(self.chains, *shape, generator=self.generator, **self.place)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(self.chains, *shape, generator=self.generator, **self.place)
+
+    def common(self) -> float:
+        return float(torch.rand((), generator=self.generator, device=self.generator.device))

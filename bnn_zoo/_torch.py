@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 from torch._guards import TracingContext, detect_fake_mode, tracing
@@ -31,6 +32,7 @@ __all__ = [
     "look_at_cpu",
     "make_fx",
     "register_module_forward_pre_hook",
+    "seed_wholly",
 ]
 
 Independent = type(constraints.independent(constraints.real, 0))
@@ -137,3 +139,19 @@ def compile_alone() -> None:
 
     if compiler := sys.modules.get("torch._inductor.config"):
         compiler.compile_threads = 1  # type: ignore[attr-defined]
+
+
+def seed_wholly(generator: torch.Generator, sequence: np.random.SeedSequence) -> torch.Generator:
+    """The generator at the beginning of the stream that the sequence stands for.
+
+    On a CPU it is a Mersenne twister of 624 words, of which ``manual_seed`` sets 32 bits: here all come from the sequence, as
+    in ``numpy.random.MT19937``. Its state as bytes: seed (8), words left (4), a flag (4), the next word (8), the words (8 each).
+    """
+    generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+    if generator.device.type != "cpu":
+        return generator
+    state = generator.get_state()
+    words = state.numpy()[24 : 24 + 8 * 624].view(np.uint64)
+    words[:] = np.random.MT19937(sequence).state["state"]["key"]
+    generator.set_state(state)
+    return generator

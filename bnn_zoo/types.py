@@ -6,7 +6,7 @@ Net            any ``torch.nn.Module``; a pure function of (weights, x). BatchNo
 Prior          ``(name, shape) -> Distribution``, called inside the model, so it may itself ``pyro.sample``.
 Likelihood     ``(f) -> Distribution`` of y given the network output f, one row of y per row of f.
 LogJoint       a Model with its data as a batched function of a flat unconstrained vector, with its gradient.
-Kernel         ``init(position, log_joint) -> State`` and ``step(state, ...) -> (State, Info)``, all chains at once.
+Kernel         ``init(position, target, random) -> State`` and ``step(target, state, parameters, random) -> (State, Info)``.
 Backend        a frozen dataclass of settings with ``run(model, data, ...) -> Draws``.
 Draws          what comes out of a backend: tensors named by site, statistic and history.
 =============  ==============================================================================================
@@ -152,6 +152,19 @@ class Backend(Protocol):
         device: torch.device | str | None = None,
         progress: bool = True,
     ) -> Draws: ...
+
+
+class Randomness(Protocol):
+    """Where a kernel's random numbers come from: for each chain its own, or one number that all chains share.
+
+    ``normal(5)`` gives independent N(0, 1) of shape ``[chain, 5]``, ``uniform()`` Uniform(0, 1) of shape ``[chain]``.
+    """
+
+    def normal(self, *shape: int) -> Tensor: ...
+
+    def uniform(self, *shape: int) -> Tensor: ...
+
+    def common(self) -> float: ...
 
 
 LogJointFn = Callable[..., tuple[Tensor, Tensor]]

@@ -14,12 +14,14 @@ FLOOR = {
     "_interrupt": 0,
     "_torch": 0,
     "_random": 0,
+    "_tree": 0,
     "_memory": 0,
     "laws": 0,
     "catalogue": 0,
+    "diagnostics": 0,
 }
 FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "schedules", "bijections"], 1)
-FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "run", "diagnostics", "metrics"], 2)
+FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "metrics", "run"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
 FLOOR |= dict.fromkeys(["fit", "posterior", "prior_draws", "verdict", "zoo"], 4)
 FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "showing", "cli"], 5)
@@ -32,8 +34,8 @@ ALLOWED = {
     ("cli", "showing"),
 }  # the two halves of one room
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other
-ALLOWED |= {("laws", "_torch")}  # which has a name of torch that is not public
-NO_PYRO = {"nets", "data", "kernels", "run", "metrics", "diagnostics", "plots", "types"}
+ALLOWED |= {("laws", "_torch"), ("_random", "_torch")}  # which has names of torch that are not public
+NO_PYRO = {"nets", "run", "data", "kernels", "metrics", "diagnostics", "plots", "types"}
 FORBIDDEN = {"backends": {"bnn", "nets", "priors", "likelihoods"}, "zoo": {"backends", "predict", "export", "plots"}}
 ONLY = {"arviz": {"export", "plots"}, "matplotlib": {"plots"}}
 

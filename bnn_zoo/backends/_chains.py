@@ -1,10 +1,10 @@
-"""What the full-batch samplers share: the run from data to Draws around a walk of all chains, spread over processes."""
+"""What the full-batch samplers share: settings, and the run from data to Draws, spread over processes."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from .._interrupt import gently
-from .._random import Use, generator
+from .._random import Streams, Use, generator
 from .._scope import alone
-from ..density import BestOf, LogJoint
+from ..density import BestOf, LogJoint, finite_at
+from ..run import Clock, Recorder, Run
 from ..types import Draws, Model
 from ._compiling import pays
 from ._draws import Store, room, some
-from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
+from ._loop import describe_run, interrupted, to_cpu
 from ._processes import Ended, Watch, how_many, one_thread, spread
 from ._rows import density_of, need_all_rows, need_proper
+from ._sampling import Sampling
 from ._settings import at_least, flags, start_of, start_rule
 from ._steady import steady
 
@@ -62,8 +64,8 @@ class FullBatch:
         flags(self, "compile", none=True)
         start_rule(self)
 
-    def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> Walk:
-        """A run of ``chains`` chains, about to begin: each sampler has its own."""
+    def program(self, dim: int, chains: int) -> Sampling:
+        """What these settings describe, for ``chains`` chains in a process on a posterior of ``dim`` dimensions."""
         raise NotImplementedError
 
     @alone()
@@ -108,9 +110,8 @@ class FullBatch:
         def work(group: int, watch: Watch) -> dict[str, Any] | str:
             chains = groups[group]
             store = Store(log_joint, {name: value[chains.start : chains.stop] for name, value in sites.items()})
-            moves = generator(log_joint.device, seed, Use.MOVES, group)
             try:
-                return self._sample(log_joint, store, moves, progress and group == 0, watch)
+                return self._sample(log_joint, store, seed, chains, progress and group == 0, watch)
             except KeyboardInterrupt as early:
                 return str(early)
 
@@ -182,37 +183,42 @@ class FullBatch:
         log_joint.build(chains)
         if not self.compile:
             return
-        generator = torch.Generator(log_joint.device).manual_seed(0)
-        replace(self, init=BestOf(steps=0)).walk(log_joint, chains, generator).move()
+        begin = BestOf(steps=0)(log_joint, chains, torch.Generator(log_joint.device).manual_seed(0))
+        self._begun(log_joint, Recorder(1), 0, range(chains), begin).advance()
 
     def _sample(
-        self, log_joint: LogJoint, store: Store, generator: torch.Generator, progress: bool, watch: Watch
+        self, log_joint: LogJoint, store: Store, seed: int, chains: range, progress: bool, watch: Watch
     ) -> dict[str, Any]:
         """Warm up and sample in this process, into ``store``: how many draws, statistics, history and counts."""
         clock, before = Clock(log_joint.device), log_joint.evaluations
-        walk = self.walk(log_joint, store.chains, generator)
-        name = type(self).__name__
-        bar: dict[str, Any] = {"progress": progress, "describe": walk.describe, "watch": watch}
-        done = drive(walk.warm, self.warmup, label=f"{name} warm-up", **bar)
-        if done < self.warmup:
-            raise KeyboardInterrupt(f"interrupted in warm-up, after {done} of {self.warmup} transitions: no draws yet")
-        walk.settle()
-        tuning_gradients, tuning_time = log_joint.evaluations - before, clock.lap()
-        walk.kept = store
-        drive(walk.sample, self.draws * self.thinning, label=f"{name} draws", **bar)
+        start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS, chains.start), len(chains))
+        finite_at(start, self.init, log_joint)
+        run = self._begun(log_joint, store, seed, chains, start)
+        run.seconds["warm-up"] = clock.lap()
+        run.go(label=type(self).__name__, progress=progress, watch=watch, before=before)
+        if run.step < self.warmup:
+            raise KeyboardInterrupt(f"interrupted in warm-up, after {run.step} of {self.warmup} transitions: no draws yet")
         if not store.count:
             raise KeyboardInterrupt(f"interrupted before the first of {self.draws} draws: nothing to return")
         return {
             "draws": store.count,
             "stats": store.result(),
-            "diverged": walk.diverged.cpu(),
+            "diverged": run.carry.diverged.cpu(),
             "compiled": log_joint.compiled,
-            "history": walk.history(),
-            "gradients": log_joint.evaluations - before,
-            "tuning_gradients": tuning_gradients,
-            "tuning_time": tuning_time,
-            "sampling_time": clock.lap(),
+            "history": {f"warmup_{name}": values for name, values in run.traced().items()},
+            "gradients": sum(run.gradients.values()),
+            "tuning_gradients": run.gradients["warm-up"],
+            "tuning_time": run.seconds["warm-up"],
+            "sampling_time": run.seconds["draws"],
         }
+
+    def _begun(self, log_joint: LogJoint, sink: Any, seed: int, chains: range, start: Tensor) -> Run:
+        """A run of these chains from ``start [chain, dim]``, its first step about to be made."""
+        program = self.program(log_joint.dim, len(chains))
+        random = Streams(seed, Use.MOVES, chains, log_joint.device, log_joint.dtype)
+        run = Run(program, log_joint, random, sink, log_joint.device, count=lambda: log_joint.evaluations)
+        run.begin(start)
+        return run
 
     def doubts(self, stats: dict[str, Tensor], diverged: Tensor) -> list[str]:
         """What the statistics of the draws give reason to doubt: ``fit`` says it aloud, together with what it finds itself.
@@ -224,46 +230,3 @@ class FullBatch:
 
 def _listed(chains: range) -> str:
     return ", ".join(map(str, chains))
-
-
-class Walk:
-    """One run under way: the kernel's state, the tuning, and what is kept. Subclasses say how to warm up and to move."""
-
-    def __init__(self, settings: FullBatch, log_joint: LogJoint, chains: int, generator: torch.Generator) -> None:
-        self.settings, self.log_joint, self.generator = settings, log_joint, generator
-        self.start = start_of(settings, log_joint, generator, chains)
-        self.kept: Recorder | Store = Recorder(settings.draws)
-        self.tuned = Recorder(max(settings.warmup, 1))
-        self.diverged = torch.zeros(chains, dtype=torch.long, device=log_joint.device)
-        self.lost = torch.zeros(chains, dtype=torch.bool, device=log_joint.device)
-
-    def warm(self, i: int) -> None:
-        """Warm-up transition i."""
-        raise NotImplementedError
-
-    def settle(self) -> None:
-        """End of warm-up."""
-
-    def move(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """One transition: positions ``[chain, dim]`` and statistics ``[chain]`` of it."""
-        raise NotImplementedError
-
-    def sample(self, i: int) -> None:
-        """Transition i after warm-up. A kept draw counts as diverging if any transition since the last one diverged."""
-        position, stats = self.move()
-        if "diverging" in stats:
-            self.diverged = self.diverged + stats["diverging"]
-            stats["diverging"] = self.lost = self.lost | stats["diverging"]
-        if (i + 1) % self.settings.thinning == 0:
-            self.kept.add(position, stats)
-            self.lost = torch.zeros_like(self.lost)
-
-    def describe(self) -> str:
-        """What the progress bar says."""
-        return ""
-
-    def history(self) -> dict[str, Tensor]:
-        """Statistics of the warm-up, ``{name: [chain, step]}``."""
-        if not self.tuned.count:
-            return {}
-        return {f"warmup_{name}": value for name, value in self.tuned.result()[1].items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._memory import free_memory, said
 from ..density import LogJoint
-from ._loop import Recorder
+from ..run import Recorder
 
 BLOCK = 2**24
 """Bytes of positions that wait on the device before they move."""

@@ -5,21 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..density import LogJoint, need_finite
 from ..diagnostics import bfmi
-from ..kernels import adaptation
-from ..kernels.adaptation import DualAveraging, reasonable_step_size
 from ..kernels.mass import DiagonalMass, MassMatrix
-from ._chains import FullBatch, Start, Walk
+from ..kernels.window_adaptation import WindowAdaptation, WindowState
+from ._chains import FullBatch, Start
+from ._sampling import Sampling, SamplingState, Statistics
 from ._settings import within
 
-__all__ = ["Hamiltonian", "HamiltonianWalk", "Start"]
+__all__ = ["Hamiltonian", "Start"]
 
+TRACED = ("step_size", "n_steps", "lp")
+"""Statistics of the warm-up that go into the history."""
 ENOUGH = 100
 """Draws of a chain from which the mixing of its energies is judged."""
+
+
+def statistics(before: WindowState, after: WindowState, info: Any) -> dict[str, Tensor]:
+    """What is kept of a transition, ``{name: [chain]}``."""
+    stats = info._asdict()
+    stats["n_steps"] = stats["n_steps"].int()
+    if "tree_depth" in stats:
+        stats["tree_depth"] = stats["tree_depth"].int()
+    return stats | {"lp": after.inner.log_joint, "step_size": before.parameters.step_size}
+
+
+def said(carry: SamplingState) -> str:
+    step_size = float(carry.chains.parameters.step_size.mean())
+    return f"step size {step_size:.2e}, {int(carry.diverged.sum())} divergences"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +71,17 @@ class Hamiltonian(FullBatch):
     def warmup_kernel(self) -> Any:
         return self.kernel
 
-    def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> HamiltonianWalk:
-        return HamiltonianWalk(self, log_joint, chains, generator)
+    def tuned(self, **more: Any) -> WindowAdaptation:
+        """The kernel with the tuning around it."""
+        return WindowAdaptation(
+            self.kernel, self.warmup_kernel, self.warmup, self.target_accept, self.mass_matrix, self.step_size, **more
+        )
+
+    def program(self, dim: int, chains: int) -> Sampling:
+        return self._program(self.tuned())
+
+    def _program(self, kernel: Any, statistics: Statistics = statistics, said: Any = said) -> Sampling:
+        return Sampling(kernel, self.warmup, self.draws, self.thinning, statistics, TRACED, 1, said)
 
     def doubts(self, stats: dict[str, Tensor], diverged: Tensor) -> list[str]:
         """Any divergence, as in Stan, PyMC and NumPyro; and energies that the momentum hardly changes (Betancourt 2016)."""
@@ -82,66 +105,3 @@ class Hamiltonian(FullBatch):
         """E-BFMI of the worst chain; 1 where momenta are not drawn from a normal law at each transition."""
         fractions = bfmi(stats["energy"])
         return float(fractions.nan_to_num(1.0).min())
-
-
-class HamiltonianWalk(Walk):
-    """One run under way: the kernel's state, the tuning, and what is kept."""
-
-    settings: Hamiltonian
-
-    def __init__(self, settings: Hamiltonian, log_joint: LogJoint, chains: int, generator: torch.Generator) -> None:
-        super().__init__(settings, log_joint, chains, generator)
-        self.kernel = settings.warmup_kernel
-        position = self.start
-        self.state = self.kernel.init(position, log_joint)
-        need_finite(settings.init, self.state.log_joint, self.state.gradient)
-        self.metric = settings.mass_matrix.start(position)
-        guess = position.new_full((chains,), settings.step_size or 0.1)
-        self.stepper = DualAveraging(settings.target_accept, pooled=settings.mass_matrix.pooled)
-        self.stepper.restart(guess if settings.step_size else self._reasonable(guess))
-        self.step_size = self.stepper.step_size
-        self.seen = settings.mass_matrix.estimator()
-        self.ends = adaptation.windows(settings.warmup)
-        self.begin = 75 if settings.warmup >= 150 else int(0.15 * settings.warmup)
-        self.divergences = torch.zeros((), device=log_joint.device)
-
-    def _reasonable(self, guess: Tensor) -> Tensor:
-        return reasonable_step_size(self.state, self.log_joint, self.metric, guess, self.generator)
-
-    def move(self) -> tuple[Tensor, dict[str, Tensor]]:
-        self.state, info = self.kernel.step(self.state, self.log_joint, self.metric, self.step_size, self.generator)
-        return self.state.position, self.statistics(info)
-
-    def statistics(self, info: Any) -> dict[str, Tensor]:
-        """What is kept of a transition, ``{name: [chain]}``."""
-        self.divergences = self.divergences + info.diverging.sum()
-        stats = info._asdict()
-        stats["n_steps"] = stats["n_steps"].int()
-        if "tree_depth" in stats:
-            stats["tree_depth"] = stats["tree_depth"].int()
-        return stats | {"lp": self.state.log_joint, "step_size": self.step_size}
-
-    def warm(self, i: int) -> None:
-        _, stats = self.move()
-        self.tuned.add(self.state.log_joint.unsqueeze(-1), {k: stats[k] for k in ("step_size", "n_steps", "lp")})
-        self.stepper.update(self.accepted(stats["acceptance_rate"]).to(self.step_size))
-        if self.ends and self.begin <= i < self.ends[-1]:
-            self.seen.update(self.state.position, self.state.gradient)
-        if i + 1 in self.ends:
-            self.metric = self.settings.mass_matrix.estimate(self.seen)
-            self.seen = self.settings.mass_matrix.estimator()
-            self.stepper.restart(self._reasonable(self.stepper.final))
-        self.step_size = self.stepper.step_size
-
-    def accepted(self, rate: Tensor) -> Tensor:
-        """The acceptance rates ``[chain]`` that the step size is tuned to."""
-        return rate
-
-    def settle(self) -> None:
-        """End of warm-up: the averaged step size, the kernel of the draws, and divergences counted from here."""
-        self.kernel = self.settings.kernel
-        self.step_size = self.stepper.final
-        self.divergences = torch.zeros_like(self.divergences)
-
-    def describe(self) -> str:
-        return f"step size {float(self.step_size.mean()):.2e}, {int(self.divergences)} divergences"

@@ -128,11 +128,8 @@ class Watched:
     def batch_size(self) -> int:
         return self.batches.batch_size
 
-    def restart(self) -> None:
-        self.batches.restart()
-
-    def next_rows(self) -> tuple[Tensor, ...]:
-        rows = self.batches.next_rows()
+    def rows(self, step: int) -> tuple[Tensor, ...]:
+        rows = self.batches.rows(step)
         for each in self.observed:
             each.check(rows[each.index])
         return rows

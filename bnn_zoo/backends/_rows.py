@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .._random import Use, generator
 from ..data import Minibatches, TensorRows, choose_device, collate, exposed, minibatches, size_of, tensors
 from ..density import ChunkedLogJoint, LogJoint
 from ..density.chunked import need_size
@@ -76,9 +75,8 @@ def rows_and_density(
         return density_of(model, data, device=device, compile=compile), None
     need_size(model, "minibatches", "batch_size")
     place = choose_device(device)
-    order = generator(place or "cpu", seed, Use.ROWS)
-    batches = minibatches(data, batch_size, chains, order, place)
-    first = tuple(t[0] for t in batches.next_rows())
+    batches = minibatches(data, batch_size, chains, seed, place)
+    first = tuple(t[0] for t in batches.rows(0))
     log_joint = LogJoint(model, first, {"size": batches.size}, device=place, rows_per_chain=True, compile=compile)
     if not any((row.seen, row.size) == (batch_size, batches.size) for row in log_joint.rows):
         seen = [f"{row.plate!r}: {row.seen} of {row.size}" for row in log_joint.rows] or "no plate over the data"
@@ -87,7 +85,7 @@ def rows_and_density(
             "write pyro.plate('data', size, subsample=x)"
         )
     if isinstance(batches, TensorRows):
-        check_rows(log_joint, batches.rows)
+        check_rows(log_joint, batches.columns)
         return log_joint, batches
     return log_joint, Watched(batches, check_columns(log_joint, exposed(data)))
 
@@ -118,5 +116,6 @@ def need_proper(log_joint: LogJoint, backend: str) -> None:
         )
 
 
-def next_rows(batches: Minibatches | None) -> tuple[Tensor, ...]:
-    return () if batches is None else batches.next_rows()
+def rows_at(batches: Minibatches | None, step: int) -> tuple[Tensor, ...]:
+    """The rows of a step; none where the log joint sees all of them anyway."""
+    return () if batches is None else batches.rows(step)

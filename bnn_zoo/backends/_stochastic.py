@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -11,18 +10,20 @@ import torch
 from torch import Tensor
 
 from .._interrupt import gently
-from .._random import Use, generator
+from .._random import Streams, Use, generator
 from .._scope import alone
 from ..density import BestOf, LogJoint, finite_at
 from ..diagnostics import ess_mean
+from ..kernels.step_limit import StepLimit
+from ..run import Clock, Run
 from ..schedules import as_schedule
 from ..types import Draws, Model, Schedule
 from ._chains import Start
+from ._diffusion import Diffusion
 from ._draws import Store, room, some
-from ._loop import Clock, Recorder, describe_run, drive, interrupted, to_cpu
-from ._rows import need_all_rows, need_proper, next_rows, rows_and_density
+from ._loop import describe_run, interrupted, to_cpu
+from ._rows import need_all_rows, need_proper, rows_and_density, rows_at
 from ._settings import at_least, flags, same_cycles, schedule_of, scheduled, start_of, start_rule
-from ._stability import Stability
 from ._steady import steady
 
 TEMPERATURES = ("configurational_temperature", "kinetic_temperature")
@@ -107,9 +108,33 @@ class StochasticGradient:
         """The transition kernel for a posterior of so many rows, in burn-in and after."""
         raise NotImplementedError
 
-    def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
-        """A run about to begin."""
-        return StochasticWalk(self, log_joint, batches, generator)
+    def program(self, log_joint: LogJoint) -> Diffusion:
+        """What these settings describe for this posterior."""
+        rows = max((row.size for row in log_joint.rows), default=1)
+        kernel = StepLimit(self.kernel(rows, warming=False), self.kernel(rows, warming=True), self.burn_in)
+        step_size, temperature = schedule_of(self, "step_size"), schedule_of(self, "temperature", zero=True)
+        return Diffusion(type(self).__name__, kernel, self.steps, self.kept, step_size, temperature)
+
+    def sink(self, log_joint: LogJoint, sites: dict[str, Tensor]) -> Any:
+        """Where positions go: by default they are draws, and ``sites`` is filled with them."""
+        return Store(log_joint, sites)
+
+    def rescued(self, run: Run) -> None:
+        """After Ctrl-C: what can be kept though it is no draw yet."""
+
+    def finished(self, run: Run, sites: dict[str, Tensor], batches: Any) -> tuple[dict[str, Tensor], list[str]]:
+        """After the last step: statistics ``[chain, draw]`` of the draws, which are now in ``sites``, and doubts."""
+        count, found = self.before_lost(run.sink.finite[: run.sink.count])
+        return {k: v[:, :count] for k, v in run.sink.result().items()}, found
+
+    def before_lost(self, good: Tensor) -> tuple[int, list[str]]:
+        """How many of the draws ``good [draw]`` come before the first that is not finite, and a doubt if one is."""
+        if bool(good.all()):
+            return len(good), []
+        name, keep = type(self).__name__, int((~good).int().argmax())
+        if keep == 0:
+            raise FloatingPointError(f"{name} diverged before its first draw: use a smaller step_size")
+        return keep, [f"it diverged, and only the first {keep} draws are kept, which are finite: use a smaller step_size"]
 
     @alone()
     @gently("all draws are made")
@@ -137,37 +162,47 @@ class StochasticGradient:
             return self._run(log_joint, batches, seed, threads, progress)
 
     def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
-        name = type(self).__name__
         clock = Clock(log_joint.device)
+        program = self.program(log_joint)
         sites = room(self, log_joint, self.drawn, held=self.held)
-        walk = self.walk(log_joint, batches, generator(log_joint.device, seed, Use.MOVES))
-        walk.into(sites)
-        done = drive(walk.warm, self.burn_in, label=f"{name} burn-in", progress=progress, describe=walk.describe)
-        if done < self.burn_in:
-            raise KeyboardInterrupt(f"interrupted in burn-in, after {done} of {self.burn_in} steps: no draws yet")
-        walk.settle()
-        tuning_time = clock.lap()
-        total = self.steps - self.burn_in
-        done = drive(walk.sample, total, label=f"{name} draws", progress=progress, describe=walk.describe)
-        walk.end()
-        short = interrupted(walk.kept.count, walk.kept.room, "draws") or done < total
-        stats = walk.finish()
+        start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS))
+        finite_at(start, self.init, log_joint)
+        random = Streams(seed, Use.MOVES, range(self.chains), log_joint.device, log_joint.dtype)
+        run = Run(
+            program,
+            log_joint,
+            random,
+            self.sink(log_joint, sites),
+            log_joint.device,
+            rows=lambda step: rows_at(batches, step),
+            count=lambda: log_joint.evaluations,
+        )
+        run.begin(start)
+        run.seconds["burn-in"] = clock.lap()
+        run.go(label=type(self).__name__, progress=progress)
+        if run.step < self.burn_in:
+            raise KeyboardInterrupt(f"interrupted in burn-in, after {run.step} of {self.burn_in} steps: no draws yet")
+        clock.lap()
+        if run.step < self.steps:
+            self.rescued(run)
+        short = interrupted(run.sink.count, run.sink.room, "draws") or run.step < self.steps
+        stats, doubts = self.finished(run, sites, batches)
         attrs = describe_run(
             self,
-            doubts="; ".join([*walk.doubts, *self.doubts(stats)]) or None,
+            doubts="; ".join([*doubts, *self.doubts(stats)]) or None,
             seed=seed,
             device=log_joint.device,
             dtype=log_joint.dtype,
             gradients=log_joint.evaluations,
             batch_size=self.batch_size or "all",
             tuning_steps=self.burn_in,
-            tuning_time=tuning_time,
-            sampling_time=clock.lap(),
+            tuning_time=run.seconds["burn-in"],
+            sampling_time=run.seconds["draws"] + clock.lap(),
             threads=threads,
             interrupted=short,
         )
         count = next(iter(stats.values())).shape[1]
-        return Draws(some(sites, count), to_cpu(stats), to_cpu(walk.history()), attrs)
+        return Draws(some(sites, count), to_cpu(stats), to_cpu(run.traced()), attrs)
 
     def doubts(self, stats: dict[str, Tensor]) -> list[str]:
         """A temperature of the draws that is off what was asked for: steps too large, or heat from minibatches."""
@@ -190,124 +225,3 @@ class StochasticGradient:
                     f"{float(error):.2f}), {hot if off > 0 else cold}"
                 )
         return found
-
-
-class StochasticWalk:
-    """One run under way."""
-
-    def __init__(self, settings: StochasticGradient, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> None:
-        self.settings, self.log_joint, self.batches, self.generator = settings, log_joint, batches, generator
-        self.step_size = schedule_of(settings, "step_size")
-        self.temperature = schedule_of(settings, "temperature", zero=True)
-        self.rows = max((row.size for row in log_joint.rows), default=1)
-        self.kernel = settings.kernel(self.rows, warming=True)
-        start = start_of(settings, log_joint, generator)
-        finite_at(start, settings.init, log_joint)
-        self.doubts: list[str] = []
-        self.state = self.kernel.init(start, log_joint)
-        wanted = settings.kept
-        self.wanted = iter(wanted)
-        self.kept: Recorder | Store = Recorder(len(wanted))
-        self.next = next(self.wanted)
-        self.trace_every = max(settings.steps // 1000, 1)
-        self.trace = Recorder(settings.steps // self.trace_every + 1)
-        self.at = 0
-        self.reference = start
-        self.info: Any = None
-        self.stability, self.limit, self.warming = Stability(generator), float("inf"), False
-
-    def warm(self, i: int) -> None:
-        """A step of burn-in: no larger than the curvature allows, where all coordinates have one step size."""
-        self.warming = self.kernel.one_scale
-        self.step(i)
-
-    def into(self, sites: dict[str, Tensor]) -> None:
-        """Draws go there, ``{site: [chain, draw, *shape]}``."""
-        self.kept = Store(self.log_joint, sites)
-
-    def step(self, _: int) -> None:
-        rows, wanted = next_rows(self.batches), self.step_size(self.at)
-        if self.warming:
-            return self._careful(rows, wanted)
-        log_joint = self.log_joint
-        self._move((lambda q: log_joint(q, *rows)) if rows else log_joint, min(wanted, self.limit))
-
-    def _careful(self, rows: tuple[Tensor, ...], wanted: float) -> None:
-        position = self.state.position
-        value, gradient = self.log_joint(position, *rows)
-        allowed, far = self.stability.allowed(self.at, wanted, position, gradient, lambda q: self.log_joint(q, *rows)[1])
-        if self.at and (far or allowed != self.epsilon):
-            self.state = self.kernel.resized(self.state, 0.0 if far else allowed / self.epsilon)
-        self._move(lambda _: (value, gradient), allowed)
-        self.limit = self.stability.limit
-
-    def _move(self, target: Any, step_size: float) -> None:
-        self.epsilon, self.heat = step_size, self.temperature(self.at)
-        self.state, self.info = self.kernel.step(self.state, target, self.epsilon, self.heat, self.generator)
-        if self.at % self.trace_every == 0:
-            self.trace.add(self.info.lp.unsqueeze(-1), {"lp": self.info.lp})
-        self.at += 1
-
-    def settle(self) -> None:
-        """End of burn-in: raise FloatingPointError if a chain has run away, and take the kernel of the draws."""
-        if not bool(torch.isfinite(self.state.position).all()):
-            raise FloatingPointError(
-                f"{type(self.settings).__name__} diverged in burn-in: a chain reached non-finite weights by step {self.at} "
-                f"at step size {self.epsilon:g}; use a smaller step_size (try {self.epsilon / 10:g})"
-            )
-        wanted = max(self.step_size(i) for i in {self.at, (self.at + self.settings.steps) // 2, self.settings.steps - 1})
-        if wanted > self.limit:
-            warnings.warn(
-                f"{type(self.settings).__name__}: step_size={wanted:.2g} is not stable on this posterior: steps of at most "
-                f"{self.limit:.2g} are made, two over its largest curvature at the end of burn-in; set step_size to that or "
-                "less (or, if burn-in was too short to find the posterior, make more steps)",
-                stacklevel=5,
-            )
-        self.kernel, self.warming = self.settings.kernel(self.rows, warming=False), False
-        self.reference = self.state.position.clone()
-
-    def sample(self, i: int) -> None:
-        at = self.at
-        self.step(i)
-        if at == self.next:
-            self.kept.add(self.state.position, self.statistics())
-            self.next = next(self.wanted, -1)
-
-    def end(self) -> None:
-        """After the last step, or after Ctrl-C."""
-
-    def statistics(self) -> dict[str, Tensor]:
-        """What is kept of a draw, ``{name: [chain]}``."""
-        lp, kinetic = self.info.lp, self.info.kinetic_temperature
-        stats = {
-            "lp": lp,
-            "step_size": torch.full_like(lp, self.epsilon),
-            "temperature": torch.full_like(lp, self.heat),
-            "configurational_temperature": self.info.configurational_temperature(self.reference),
-        }
-        return stats if kinetic is None else stats | {"kinetic_temperature": kinetic}
-
-    def finish(self) -> dict[str, Tensor]:
-        """Statistics ``[chain, draw]`` of the draws, which are now where they go: cut before the first non-finite one."""
-        assert isinstance(self.kept, Store)
-        stats = self.kept.result()
-        keep = self.finite(self.kept.finite[: self.kept.count])
-        return {k: v[:, :keep] for k, v in stats.items()}
-
-    def finite(self, good: Tensor) -> int:
-        """How many of the draws ``good [draw]`` come before the first that is not finite, a doubt if one is."""
-        if bool(good.all()):
-            return len(good)
-        name, keep = type(self.settings).__name__, int((~good).int().argmax())
-        if keep == 0:
-            raise FloatingPointError(f"{name} diverged before its first draw: use a smaller step_size")
-        self.doubts.append(
-            f"it diverged, and only the first {keep} draws are kept, which are finite: use a smaller step_size"
-        )
-        return keep
-
-    def describe(self) -> str:
-        return f"step size {self.epsilon:.2e}, log joint {float(self.info.lp.mean()):.4g}"
-
-    def history(self) -> dict[str, Tensor]:
-        return {"lp": self.trace.result()[1]["lp"]} if self.trace.count else {}

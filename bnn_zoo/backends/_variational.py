@@ -10,7 +10,6 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer.autoguide.initialization import init_to_value
 from torch import Tensor
 
@@ -18,13 +17,15 @@ from .._interrupt import gently
 from .._random import Use, generator, stream
 from .._scope import alone, factory, seeded
 from ..density import BestOf, Elbo, LogJoint, finite_at
-from ..kernels import check_coordinatewise
+from ..kernels import Optimise, check_coordinatewise
+from ..run import Clock, Run
 from ..schedules import cosine
 from ..types import Draws, Model, ModelError, Schedule
+from ._ascent import Ascent, GlobalStream, SiteSink
 from ._chains import Start
 from ._draws import blocks, room, some
-from ._loop import Clock, describe_run, drive, to_cpu
-from ._rows import next_rows, rows_and_density
+from ._loop import describe_run, to_cpu
+from ._rows import rows_and_density, rows_at
 from ._settings import at_least, flags, optimiser, schedule_of, scheduled, scope_maker, start_of, start_rule
 from ._steady import steady
 
@@ -110,14 +111,13 @@ class Variational:
             return self._run(log_joint, batches, seed, threads, progress)
 
     def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
-        name = type(self).__name__
         sites = room(self, log_joint, self.draws)
         clock = Clock(log_joint.device)
-        starts = start_of(self, log_joint, generator(log_joint.device, seed, Use.MOVES))
+        starts = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS))
         finite_at(starts, self.init, log_joint)
-        fits: list[Restart] = []
+        before = clock.lap()
+        fits: list[Run] = []
         for chain in range(self.chains):
-            label = f"{name} {chain + 1}/{self.chains}"
             try:
                 with (
                     pyro.get_param_store().scope(),
@@ -125,28 +125,65 @@ class Variational:
                     factory(log_joint.device, log_joint.dtype),
                     pyro.validation_enabled(False),
                 ):
-                    fit = Restart(self, log_joint, batches, log_joint.constrain(starts[chain]), fits[-1] if fits else None)
-                    drive(fit.step, self.steps, label=label, progress=progress, describe=fit.describe)
-                    if not fit.elbos:
-                        raise KeyboardInterrupt("interrupted before the first step: nothing to return")
-                    tuning = clock.lap()
-                    fit.draw({name: values[chain] for name, values in sites.items()})
-                    fit.seconds = (tuning, clock.lap())
+                    own = {name: values[chain] for name, values in sites.items()}
+                    start = log_joint.constrain(starts[chain])
+                    fit = self._begun(log_joint, batches, start, own, fits[-1].target if fits else None)
+                    self._finished(fit, f"{type(self).__name__} {chain + 1}/{self.chains}", progress)
             except KeyboardInterrupt:
                 if not fits:
                     raise
                 warnings.warn(f"interrupted: {len(fits)} of {self.chains} restarts are returned", stacklevel=4)
                 break
             fits.append(fit)
-            if fit.short:
+            if self._short(fit):
                 warnings.warn(
-                    f"interrupted after {len(fit.elbos)} of {self.steps} steps: {fit.drawn} draws are from q as it was then",
+                    f"interrupted after {self._steps(fit)} of {self.steps} steps: {fit.sink.count} draws are from q as it "
+                    "was then",
                     stacklevel=4,
                 )
                 break
-        short = len(fits) < self.chains or fits[-1].short
-        sites = some(sites, min(fit.drawn for fit in fits), range(len(fits)))
-        return self._collect(fits, sites, log_joint, seed, threads, short)
+        short = len(fits) < self.chains or self._short(fits[-1])
+        sites = some(sites, min(fit.sink.count for fit in fits), range(len(fits)))
+        return self._collect(fits, sites, log_joint, seed, threads, short, before)
+
+    def _begun(
+        self, log_joint: LogJoint, batches: Any, start: dict[str, Tensor], sites: dict[str, Tensor], like: Elbo | None
+    ) -> Run:
+        """The fit from ``start``, its first step about to be made; its draws go to ``sites [draw, *shape]``."""
+        guide = self.family(log_joint.model, init_to_value(values=start))
+        elbo = Elbo(
+            log_joint.model, guide, log_joint.args, log_joint.kwargs, self.particles, self.handler, self.compile, like
+        )
+        rate, names = schedule_of(self, "learning_rate"), [site.name for site in log_joint.sites]
+        program = Ascent(type(self).__name__, Optimise(self.optimiser), self.steps, self.draws, rate, names)
+        run = Run(
+            program,
+            elbo,
+            GlobalStream(log_joint.device),
+            SiteSink(sites, elbo.start.new_zeros(self.draws)),
+            log_joint.device,
+            rows=lambda step: rows_at(batches, step) if step < self.steps else (),
+        )
+        run.begin(elbo.start.unsqueeze(0))
+        return run
+
+    def _finished(self, fit: Run, label: str, progress: bool) -> None:
+        """All steps and draws; after Ctrl-C in the steps the draws from q as it is then."""
+        fit.go(label=label, progress=progress)
+        if fit.step == 0:
+            raise KeyboardInterrupt("interrupted before the first step: nothing to return")
+        if fit.step < self.steps:
+            fit.step = self.steps
+            fit.go(label=label, progress=progress)
+        if not fit.sink.count:
+            raise KeyboardInterrupt("interrupted before the first draw: nothing to return")
+
+    def _steps(self, fit: Run) -> int:
+        return fit.history.count if fit.history else 0
+
+    def _short(self, fit: Run) -> bool:
+        """Whether Ctrl-C has ended the steps or the draws early."""
+        return self._steps(fit) < self.steps or fit.sink.count < self.draws
 
     def _densities(self, log_joint: LogJoint, sites: dict[str, Tensor], log_q: Tensor) -> dict[str, Tensor]:
         """Log joint and log q ``[chain, draw]`` of the draws on the unconstrained line, in blocks of draws."""
@@ -160,16 +197,23 @@ class Variational:
         return stats
 
     def _collect(
-        self, fits: list[Restart], sites: dict[str, Tensor], log_joint: LogJoint, seed: int, threads: int, short: bool
+        self,
+        fits: list[Run],
+        sites: dict[str, Tensor],
+        log_joint: LogJoint,
+        seed: int,
+        threads: int,
+        short: bool,
+        before: float,
     ) -> Draws:
         count = next(iter(sites.values())).shape[1]
-        stats = {"log_q": torch.stack([f.log_q[:count] for f in fits])}
+        stats = {"log_q": torch.stack([f.sink.log_q[:count] for f in fits])}
         if self.batch_size is None and not log_joint.subsampled:
             stats = self._densities(log_joint, sites, stats["log_q"])
-        length = min(len(f.elbos) for f in fits)
-        elbo = torch.tensor([f.elbos[:length] for f in fits])
-        entropy = torch.tensor([f.entropies[:length] for f in fits])
-        steps = sum(len(f.elbos) for f in fits)
+        length = min(map(self._steps, fits))
+        traced = [f.traced() for f in fits]
+        elbo, entropy = (torch.cat([t[name][:, :length] for t in traced]).cpu() for name in ("elbo", "entropy"))
+        steps = sum(map(self._steps, fits))
         attrs = describe_run(
             self,
             seed=seed,
@@ -178,86 +222,12 @@ class Variational:
             inference_method="SVI",
             gradients=steps * self.particles,
             batch_size=self.batch_size or "all",
-            traced=all(f.elbo.traced for f in fits),
+            traced=all(f.target.traced for f in fits),
             tuning_steps=self.steps,
-            tuning_time=sum(f.seconds[0] for f in fits),
-            sampling_time=sum(f.seconds[1] for f in fits),
+            tuning_time=before + sum(f.seconds["steps"] for f in fits),
+            sampling_time=sum(f.seconds["draws"] for f in fits),
             threads=threads,
             interrupted=short,
         )
         history = {"elbo": elbo, "energy": entropy - elbo, "entropy": entropy}
         return Draws(sites, to_cpu(stats), history, attrs)
-
-
-class Restart:
-    """One optimisation from one starting point, and the draws from its result."""
-
-    def __init__(
-        self,
-        settings: Variational,
-        log_joint: LogJoint,
-        batches: Any,
-        start: dict[str, Tensor],
-        before: Restart | None = None,
-    ) -> None:
-        self.settings, self.batches = settings, batches
-        self.args, self.kwargs = log_joint.args, log_joint.kwargs
-        self.names = [site.name for site in log_joint.sites]
-        guide = settings.family(log_joint.model, init_to_value(values=start))
-        self.elbo: Elbo = Elbo(
-            log_joint.model,
-            guide,
-            self.args,
-            self.kwargs,
-            settings.particles,
-            settings.handler,
-            settings.compile,
-            before.elbo if before else None,
-        )
-        self.flat = self.elbo.start.requires_grad_()
-        self.rate = schedule_of(settings, "learning_rate")
-        self.optimiser = settings.optimiser([self.flat], lr=1.0)
-        self.elbos: list[float] = []
-        self.entropies: list[float] = []
-        self.seconds = (0.0, 0.0)
-        self.log_q = self.flat.new_zeros(settings.draws)
-        self.drawn = 0
-
-    @property
-    def short(self) -> bool:
-        """Whether Ctrl-C has ended the steps or the draws early."""
-        return len(self.elbos) < self.settings.steps or self.drawn < self.settings.draws
-
-    def step(self, i: int) -> None:
-        """One step up the ELBO, all parameters in one tensor."""
-        rows = () if self.batches is None else tuple(t[0] for t in next_rows(self.batches))
-        with torch.no_grad():
-            elbo, entropy, gradient = self.elbo(self.flat.detach(), *rows)
-        self.optimiser.param_groups[0]["lr"] = self.rate(i)
-        self.flat.grad = gradient.neg()
-        self.optimiser.step()
-        self.elbos.append(float(elbo))
-        self.entropies.append(float(entropy))
-
-    def describe(self) -> str:
-        return f"ELBO {sum(self.elbos[-100:]) / len(self.elbos[-100:]):.5g}"
-
-    def draw(self, sites: dict[str, Tensor]) -> None:
-        """Draws of the sites from q into ``sites``, ``{name: [draw, *shape]}``, and their log density (in the sites' own
-        space). Ctrl-C leaves ``drawn`` of them."""
-        flat = self.flat.detach()
-        if not bool(torch.isfinite(flat).all()):
-            name = type(self.settings).__name__
-            raise FloatingPointError(f"{name} diverged: parameters of q are not finite; use a smaller learning_rate")
-
-        def one(i: int) -> None:
-            trace = poutine.trace(self.elbo.guide).get_trace(*self.args, **self.kwargs)
-            for name in self.names:
-                sites[name][i] = trace.nodes[name]["value"].detach()
-            self.log_q[i] = trace.log_prob_sum().detach()
-            self.drawn = i + 1
-
-        with torch.no_grad(), self.elbo.parameters(flat):
-            drive(one, self.settings.draws, label="draws", progress=False)
-        if not self.drawn:
-            raise KeyboardInterrupt("interrupted before the first draw: nothing to return")

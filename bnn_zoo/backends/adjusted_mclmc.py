@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 
 from .. import kernels
-from ..density import LogJoint
 from ..kernels.mass import DiagonalMass
-from ._hamiltonian import Hamiltonian, HamiltonianWalk
+from ._hamiltonian import Hamiltonian
+from ._sampling import Sampling
 from ._settings import at_least, within
 
 
@@ -44,7 +44,7 @@ class AdjustedMCLMC(Hamiltonian):
         """The speed is constant: "energy" is the log joint alone, which a transition may well keep."""
         return 1.0
 
-    def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> HamiltonianWalk:
-        if log_joint.dim < 2:
+    def program(self, dim: int, chains: int) -> Sampling:
+        if dim < 2:
             raise ValueError("AdjustedMCLMC needs a posterior of two dimensions or more, got 1: use NUTS")
-        return super().walk(log_joint, chains, generator)
+        return super().program(dim, chains)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from .. import kernels
-from ..density import LogJoint
-from ..kernels.chees import TrajectoryLength, van_der_corput
+from ..kernels.length_adaptation import LengthAdaptation, LengthState, harmonic_mean
 from ..kernels.mass import DiagonalMass
-from ._hamiltonian import Hamiltonian, HamiltonianWalk
+from ._hamiltonian import Hamiltonian, said, statistics
+from ._sampling import Sampling, SamplingState
 from ._settings import at_least
 
 
@@ -40,49 +39,18 @@ class ChEES(Hamiltonian):
     def kernel(self) -> kernels.ChEES:
         return kernels.ChEES(self.max_leapfrogs)
 
-    def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> ChEESWalk:
+    def program(self, dim: int, chains: int) -> Sampling:
         if chains < 2:
             raise ValueError(f"ChEES compares chains: expected at least 2 in a process, got {chains}; set processes=1")
-        return ChEESWalk(self, log_joint, chains, generator)
+        kernel = LengthAdaptation(self.tuned(rates=harmonic_mean), self.max_leapfrogs)
+        return self._program(kernel, _statistics, _said)
 
 
-class ChEESWalk(HamiltonianWalk):
-    """One run under way."""
+def _statistics(before: LengthState, after: LengthState, info: Any) -> dict[str, Tensor]:
+    found = statistics(before.inner, after.inner, info)
+    del found["flight"]
+    return found
 
-    def __init__(self, settings: ChEES, log_joint: LogJoint, chains: int, generator: torch.Generator) -> None:
-        super().__init__(settings, log_joint, chains, generator)
-        begin = log(float(self.step_size[0]))
-        self.trajectory = TrajectoryLength(begin, log_average=begin)
-        self.length = self.step_size[0].item()
-        self.at = 0
 
-    def move(self) -> tuple[Tensor, dict[str, Tensor]]:
-        self.at += 1
-        before = self.state.position
-        self.state, info, flight = self.kernel.step(
-            self.state, self.log_joint, self.metric, self.step_size, self.length, van_der_corput(self.at), self.generator
-        )
-        self.latest = before, flight, info.acceptance_rate
-        return self.state.position, self.statistics(info)
-
-    def warm(self, i: int) -> None:
-        metric = self.metric
-        super().warm(i)
-        self.trajectory.update(*self.latest, metric)
-        if self.metric is not metric:  # time is in units of the metric
-            self.trajectory.rescale(float((metric.variance / self.metric.variance).log().mean()) / 2)
-        longest = self.settings.max_leapfrogs * float(self.step_size[0])  # type: ignore[attr-defined]
-        self.trajectory.log_length = min(self.trajectory.log_length, log(longest))
-        self.length = torch.tensor(self.trajectory.log_length).exp().item()
-
-    def accepted(self, rate: Tensor) -> Tensor:
-        """Their harmonic mean (Hoffman, Radul & Sountsov 2021, section 3.2): the arithmetic one lets a few chains that
-        reject always stay where they are, as long as the others accept."""
-        return (1.0 / rate.clamp(min=1e-3)).mean().reciprocal().expand_as(rate)
-
-    def settle(self) -> None:
-        super().settle()
-        self.length = torch.tensor(self.trajectory.log_average).exp().item()
-
-    def describe(self) -> str:
-        return f"{super().describe()}, trajectory length {self.length:.2f}"
+def _said(carry: SamplingState) -> str:
+    return f"{said(carry._replace(chains=carry.chains.inner))}, trajectory length {carry.chains.length:.2f}"

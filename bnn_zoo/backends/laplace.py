@@ -13,13 +13,13 @@ from torch import Tensor
 
 from .._interrupt import safe_point
 from ..density import LogJoint
+from ..run import Recorder, Run
 from ..types import ModelError
+from ._diffusion import Diffusion
 from ._draws import blocks, put
-from ._loop import Recorder
-from ._rows import next_rows
+from ._rows import rows_at
 from ._settings import at_least, names
-from ._stochastic import StochasticWalk
-from .map import MAP, Ascent
+from .map import MAP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,45 @@ class Laplace(MAP):
         at_least(self, draws=1)
         names(self, "sites")
 
-    def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
+    def program(self, log_joint: LogJoint) -> Diffusion:
+        self.coordinates(log_joint)
+        return super().program(log_joint)
+
+    def coordinates(self, log_joint: LogJoint) -> Tensor:
+        """Numbers of the coordinates that ``sites`` names. Raises ModelError where there are none."""
         chosen = [any(fnmatchcase(site.name, pattern) for pattern in self.sites) for site in log_joint.sites]
         if not any(chosen):
             known = [site.name for site in log_joint.sites]
             raise ModelError(f"{type(self).__name__}: sites={self.sites} matches none of {known}")
         flags = [torch.full((site.size,), on) for site, on in zip(log_joint.sites, chosen, strict=True)]
-        return Curved(self, log_joint, batches, generator, torch.cat(flags).nonzero()[:, 0].to(log_joint.device))
+        return torch.cat(flags).nonzero()[:, 0].to(log_joint.device)
+
+    def sink(self, log_joint: LogJoint, sites: dict[str, Tensor]) -> Any:
+        return Recorder(1)
+
+    def finished(self, run: Run, sites: dict[str, Tensor], batches: Any) -> tuple[dict[str, Tensor], list[str]]:
+        modes, stats = run.sink.result()
+        _, doubts = self.before_lost(torch.isfinite(modes).all(-1).all(0))
+        index = self.coordinates(run.target)
+        for chain, precision in enumerate(self._precisions(run, batches, modes[:, 0], index)):
+            root = self.root(precision)
+            for block in blocks(run.target, self.draws):
+                draws = modes[chain].repeat(len(block), 1)
+                draws[:, index] += root(run.random.own(chain, len(block), len(index)))
+                put(run.target, sites, chain, block.start, draws)
+        return {"lp_mode": stats["lp"].expand(-1, self.draws).clone()}, doubts
+
+    def _precisions(self, run: Run, batches: Any, modes: Tensor, index: Tensor) -> list[Tensor]:
+        """−Hessian ``[k, k]`` of the log joint at each chain's mode, averaged over the batches of one pass."""
+        total = [modes.new_zeros(len(index), len(index)) for _ in modes]
+        count = 1 if batches is None else batches.size // batches.batch_size
+        first = -(-self.steps // count) * count  # of an epoch that no step has seen
+        for step in range(first, first + count):
+            rows = rows_at(batches, step)
+            for chain, mode in enumerate(modes):
+                safe_point()
+                total[chain] -= run.target.hessian(mode, index, *(t[chain] for t in rows))
+        return [each / count for each in total]
 
     @property
     def drawn(self) -> int:
@@ -86,46 +118,3 @@ def _positive(values: Tensor, name: str) -> Tensor:
             stacklevel=6,
         )
     return values.clamp(min=floor)
-
-
-class Curved(Ascent):
-    """The ascent, and draws around its end."""
-
-    settings: Laplace
-    kept: Recorder
-
-    def __init__(
-        self, settings: Laplace, log_joint: LogJoint, batches: Any, generator: torch.Generator, index: Tensor
-    ) -> None:
-        super().__init__(settings, log_joint, batches, generator)
-        self.index = index
-
-    def into(self, sites: dict[str, Tensor]) -> None:
-        self.sites = sites
-
-    def finish(self) -> dict[str, Tensor]:
-        modes, stats = self.kept.result()
-        self.finite(torch.isfinite(modes).all(-1).all(0))
-        for chain, precision in enumerate(self._precisions(modes[:, 0])):
-            root = self.settings.root(precision)
-            for block in blocks(self.log_joint, self.settings.draws):
-                shape = (len(block), len(self.index))
-                z = torch.randn(shape, generator=self.generator, dtype=modes.dtype, device=modes.device)
-                draws = modes[chain].repeat(len(block), 1)
-                draws[:, self.index] += root(z)
-                put(self.log_joint, self.sites, chain, block.start, draws)
-        return {"lp_mode": stats["lp"].expand(-1, self.settings.draws).clone()}
-
-    def _precisions(self, modes: Tensor) -> list[Tensor]:
-        """−Hessian ``[k, k]`` of the log joint at each chain's mode, averaged over the batches of one pass."""
-        total = [modes.new_zeros(len(self.index), len(self.index)) for _ in modes]
-        count = 1
-        if self.batches is not None:
-            self.batches.restart()
-            count = self.batches.size // self.batches.batch_size
-        for _ in range(count):
-            rows = next_rows(self.batches)
-            for chain, mode in enumerate(modes):
-                safe_point()
-                total[chain] -= self.log_joint.hessian(mode, self.index, *(t[chain] for t in rows))
-        return [each / count for each in total]

@@ -11,10 +11,13 @@ import torch
 
 from .. import kernels
 from ..density import LogJoint
+from ..kernels.langevin import LangevinInfo
+from ..run import Run
 from ..schedules import cosine
 from ..types import Schedule
+from ._diffusion import Diffusion, statistics
 from ._settings import optimiser
-from ._stochastic import StochasticGradient, StochasticWalk
+from ._stochastic import StochasticGradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +52,20 @@ class MAP(StochasticGradient):
     def kernel(self, rows: int, *, warming: bool) -> kernels.Optimise:
         return kernels.Optimise(self.optimiser)
 
-    def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
-        return Ascent(self, log_joint, batches, generator)
+    def program(self, log_joint: LogJoint) -> Diffusion:
+        kernels.check_coordinatewise(self.optimiser, type(self).__name__)
+        return super().program(log_joint)
+
+    def rescued(self, run: Run) -> None:
+        """Ctrl-C keeps where it has come."""
+        if run.step and not run.sink.count:
+            warnings.warn(
+                f"{type(self).__name__}: interrupted after {run.step} of {self.steps} steps: kept is where it was",
+                stacklevel=5,
+            )
+            carry = run.carry
+            info = LangevinInfo(carry.lp, carry.chains.position, torch.full_like(carry.chains.position, torch.nan))
+            run.sink.add(carry.chains.position, statistics(carry, info))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +76,3 @@ class DeepEnsemble(MAP):
     """
 
     chains: int = 5
-
-
-class Ascent(StochasticWalk):
-    """One optimisation under way. Ctrl-C keeps where it has come."""
-
-    def __init__(self, settings: MAP, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> None:
-        kernels.check_coordinatewise(settings.optimiser, type(settings).__name__)
-        super().__init__(settings, log_joint, batches, generator)
-
-    def end(self) -> None:
-        if not self.kept.count and self.at:
-            name, steps = type(self.settings).__name__, self.settings.steps
-            warnings.warn(f"{name}: interrupted after {self.at} of {steps} steps: kept is where it was", stacklevel=3)
-            self.kept.add(self.state.position, self.statistics())

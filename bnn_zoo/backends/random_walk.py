@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 
 from .. import kernels
-from ..density import LogJoint
-from ._hamiltonian import Hamiltonian, HamiltonianWalk
+from ..kernels.window_adaptation import as_it_is
+from ._hamiltonian import Hamiltonian
+from ._sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,5 @@ class RandomWalk(Hamiltonian):
         """There is no momentum, and a step of a random walk changes the density little."""
         return 1.0
 
-    def walk(self, log_joint: LogJoint, chains: int, generator: torch.Generator) -> RandomWalkWalk:
-        return RandomWalkWalk(self, log_joint, chains, generator)
-
-
-class RandomWalkWalk(HamiltonianWalk):
-    """One run under way; there is no leapfrog to guess a step size with: 1 is right for the right mass matrix."""
-
-    def _reasonable(self, guess: torch.Tensor) -> torch.Tensor:
-        return guess
+    def program(self, dim: int, chains: int) -> Sampling:
+        return self._program(self.tuned(first=as_it_is))

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from .. import kernels
+from .._random import Streams
 from ..density import LogJoint
+from ..run import Recorder, Run
 from ..types import Schedule
 from ._draws import blocks, put
-from ._loop import Recorder
 from ._settings import at_least, share
-from ._stochastic import StochasticGradient, StochasticWalk
+from ._stochastic import StochasticGradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,36 +66,24 @@ class SWAG(StochasticGradient):
     def kernel(self, rows: int, *, warming: bool) -> kernels.SGHMC:
         return kernels.SGHMC(1.0 - self.momentum)
 
-    def walk(self, log_joint: LogJoint, batches: Any, generator: torch.Generator) -> StochasticWalk:
-        return Averaging(self, log_joint, batches, generator)
+    def sink(self, log_joint: LogJoint, sites: dict[str, Tensor]) -> Any:
+        return Recorder(self.held)
 
-
-class Averaging(StochasticWalk):
-    """SGD under way; at its end snapshots become draws."""
-
-    settings: SWAG
-    kept: Recorder
-
-    def into(self, sites: dict[str, Tensor]) -> None:
-        self.sites = sites
-
-    def finish(self) -> dict[str, Tensor]:
-        snapshots, _ = self.kept.result()
-        snapshots = snapshots[:, : self.finite(torch.isfinite(snapshots).all(-1).all(0))]
-        if snapshots.shape[1] < 2:
+    def finished(self, run: Run, sites: dict[str, Tensor], batches: Any) -> tuple[dict[str, Tensor], list[str]]:
+        snapshots, _ = run.sink.result()
+        count, doubts = self.before_lost(torch.isfinite(snapshots).all(-1).all(0))
+        if count < 2:
             raise KeyboardInterrupt("SWAG was interrupted before its second snapshot: nothing to return")
-        for chain, own in enumerate(snapshots):
-            for block in blocks(self.log_joint, self.settings.draws):
-                put(self.log_joint, self.sites, chain, block.start, self.draw(own, len(block)))
-        shape = (len(snapshots), self.settings.draws)
-        return {"snapshots": torch.full(shape, float(snapshots.shape[1]))}
+        for chain, own in enumerate(snapshots[:, :count]):
+            for block in blocks(run.target, self.draws):
+                put(run.target, sites, chain, block.start, self.draw(own, chain, len(block), run.random))
+        return {"snapshots": torch.full((len(snapshots), self.draws), float(count))}, doubts
 
-    def draw(self, snapshots: Tensor, count: int) -> Tensor:
-        """``count`` draws ``[draw, dim]`` of the law of these snapshots ``[snapshot, dim]``."""
+    def draw(self, snapshots: Tensor, chain: int, count: int, random: Streams) -> Tensor:
+        """``count`` draws ``[draw, dim]`` of the law of these snapshots ``[snapshot, dim]`` of a chain."""
         mean = snapshots.mean(0)
-        deviations = (snapshots - mean)[-self.settings.rank :]
+        deviations = (snapshots - mean)[-self.rank :]
         rank = len(deviations)
-        like: dict[str, Any] = {"dtype": mean.dtype, "device": mean.device, "generator": self.generator}
-        z1, z2 = torch.randn(count, len(mean), **like), torch.randn(count, rank, **like)
+        z1, z2 = random.own(chain, count, len(mean)), random.own(chain, count, rank)
         diagonal = snapshots.var(0, correction=0).sqrt()
         return z1.mul_(diagonal / 2**0.5).add_(mean).addmm_(z2 / (2.0 * (rank - 1)) ** 0.5, deviations)

@@ -1,8 +1,10 @@
-"""Minibatches for stochastic-gradient backends: for every chain its own rows, from tensors or any torch Dataset."""
+"""Minibatches for stochastic-gradient backends: which rows step t of a chain sees is a function of the seed, the chain and t.
+
+So there is no iterator to keep: a run that goes on where another stopped sees the same rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,20 +12,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from .._random import Use, generator, stream
 from .._scope import seeded
 from ..types import DataError
 from .arrays import check_finite, choose_device, tensors
 from .items import EXPECTED, collate, exposed, size_of
 
-KEY = torch.float64
-"""Of the random numbers that order the rows: in float32 many of a large data set's would be equal."""
-
 
 class Minibatches(Protocol):
-    """``size`` rows in all, ``batch_size`` in each batch; ``next_rows()`` gives tensors ``[chain, batch, …]``.
+    """``size`` rows in all, ``batch_size`` in each batch; ``rows(step)`` gives tensors ``[chain, batch, …]``.
 
-    Rows come without replacement until an epoch ends; the last rows that fill no batch wait for the next epoch's
-    reshuffling. Every row is as likely in every batch, so N/n scaling is unbiased.
+    Rows come without replacement until an epoch ends; the last rows that fill no batch are left out of it, and the next is
+    shuffled anew. Every row is as likely in every batch, so N/n scaling is unbiased.
     """
 
     @property
@@ -32,15 +32,10 @@ class Minibatches(Protocol):
     @property
     def batch_size(self) -> int: ...
 
-    def next_rows(self) -> tuple[Tensor, ...]: ...
-
-    def restart(self) -> None:
-        """Begin a new epoch with the next rows."""
+    def rows(self, step: int) -> tuple[Tensor, ...]: ...
 
 
-def minibatches(
-    data: Any, batch_size: int, chains: int, generator: torch.Generator, device: torch.device | str | None
-) -> Minibatches:
+def minibatches(data: Any, batch_size: int, chains: int, seed: int, device: torch.device | str | None) -> Minibatches:
     """Minibatches of a tuple of tensors (all with the rows first) or of a torch Dataset of tuples.
 
     Raises DataError where the batch is larger than the data, or the arguments are not rows.
@@ -51,13 +46,14 @@ def minibatches(
         for i, column in enumerate(exposed(data)):
             if column is not None:
                 check_finite(f"column {i} of the data set", column)
-        return DatasetRows(data, size, batch_size, chains, generator, choose_device(device) or torch.device("cpu"))
+        order = Order(size, batch_size, chains, seed)
+        return DatasetRows(data, order, choose_device(device) or torch.device("cpu"))
     rows = tensors(data, device)
     lengths = [len(t) if isinstance(t, Tensor) and t.dim() else None for t in rows]
     if len(set(lengths)) != 1 or lengths[0] is None:
         raise DataError(f"minibatches need arguments with the same number of rows, got lengths {lengths}")
     _check_size(lengths[0], batch_size)
-    return TensorRows(rows, lengths[0], batch_size, chains, generator)
+    return TensorRows(rows, Order(lengths[0], batch_size, chains, seed))
 
 
 def _check_size(size: int, batch_size: int) -> None:
@@ -66,59 +62,69 @@ def _check_size(size: int, batch_size: int) -> None:
 
 
 @dataclass
-class TensorRows:
-    """Rows of tensors held on one device, picked by an own permutation for each chain."""
+class Order:
+    """Numbers of the rows that each chain sees at a step: an own permutation for each chain and epoch."""
 
-    rows: tuple[Tensor, ...]
     size: int
     batch_size: int
     chains: int
-    generator: torch.Generator
-    order: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    at: int = 0
+    seed: int
+    epoch: int = -1
+    permutations: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
-    def restart(self) -> None:
-        self.at = self.size
+    def at(self, step: int, device: torch.device) -> Tensor:
+        """``[chain, batch]`` on ``device``. The permutations of the epoch that was asked for last are kept."""
+        epoch, batch = divmod(step, self.size // self.batch_size)
+        if epoch != self.epoch:
+            own = (generator("cpu", self.seed, Use.ROWS, chain, epoch) for chain in range(self.chains))
+            self.permutations = torch.stack([torch.randperm(self.size, generator=g) for g in own]).to(device)
+            self.epoch = epoch
+        return self.permutations[:, batch * self.batch_size : (batch + 1) * self.batch_size]
 
-    def next_rows(self) -> tuple[Tensor, ...]:
-        device = self.rows[0].device
-        if self.order.numel() == 0 or self.at + self.batch_size > self.size:
-            keys = torch.rand(self.chains, self.size, generator=self.generator, device=self.generator.device, dtype=KEY)
-            self.order, self.at = keys.argsort(1).to(device), 0
-        index = self.order[:, self.at : self.at + self.batch_size]
-        self.at += self.batch_size
-        return tuple(t.index_select(0, index.reshape(-1)).reshape(*index.shape, *t.shape[1:]) for t in self.rows)
+
+@dataclass
+class TensorRows:
+    """Rows of tensors held on one device."""
+
+    columns: tuple[Tensor, ...]
+    order: Order
+
+    @property
+    def size(self) -> int:
+        return self.order.size
+
+    @property
+    def batch_size(self) -> int:
+        return self.order.batch_size
+
+    def rows(self, step: int) -> tuple[Tensor, ...]:
+        index = self.order.at(step, self.columns[0].device)
+        return tuple(t.index_select(0, index.reshape(-1)).reshape(*index.shape, *t.shape[1:]) for t in self.columns)
 
 
 @dataclass
 class DatasetRows:
-    """Rows of a torch Dataset through one shuffling DataLoader for each chain."""
+    """Items of a torch Dataset, read in this process. What an item draws from torch's global random state, as augmentation
+    does, is a function of the seed, the chain and the step too."""
 
     data: Any
-    size: int
-    batch_size: int
-    chains: int
-    generator: torch.Generator
+    order: Order
     device: torch.device
-    streams: list[Iterator[Any]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.restart()
+    @property
+    def size(self) -> int:
+        return self.order.size
 
-    def restart(self) -> None:
-        self.streams = [self._stream() for _ in range(self.chains)]
+    @property
+    def batch_size(self) -> int:
+        return self.order.batch_size
 
-    def _stream(self) -> Iterator[Any]:
-        seed = int(torch.randint(2**62, (), generator=self.generator, device=self.generator.device))
-        shuffle = torch.Generator().manual_seed(seed)
-        loader = DataLoader(self.data, self.batch_size, shuffle=True, drop_last=True, generator=shuffle, collate_fn=collate)
-        while True:
-            yield from loader
-
-    def next_rows(self) -> tuple[Tensor, ...]:
-        seed = int(torch.randint(2**62, (), generator=self.generator, device=self.generator.device))
-        with seeded(seed, self.device):  # augmentation draws from torch's global random state
-            batches = [next(stream) for stream in self.streams]
+    def rows(self, step: int) -> tuple[Tensor, ...]:
+        batches = []
+        for chain, index in enumerate(self.order.at(step, torch.device("cpu")).tolist()):
+            with seeded(stream(self.order.seed, Use.ROWS, chain, step, 0), self.device):
+                loader = DataLoader(self.data, self.batch_size, sampler=index, collate_fn=collate)
+                batches.append(next(iter(loader)))
         if len({tuple((t.shape, t.dtype) for t in batch) for batch in batches}) > 1:
             shapes = [[tuple(t.shape) for t in batch] for batch in batches]
             raise DataError(f"{EXPECTED}, of one shape and dtype throughout, got batches of {shapes[:2]}")

@@ -11,7 +11,7 @@ from math import log, sqrt
 import torch
 from torch import Tensor
 
-from ..types import LogJointFn
+from ..types import LogJointFn, Randomness
 from .hmc import HMCState
 from .integrators import one_step
 from .metric import Metric, kinetic
@@ -69,19 +69,17 @@ class DualAveraging:
         return self.log_average.exp()
 
 
-def reasonable_step_size(
-    state: HMCState, log_joint: LogJointFn, metric: Metric, guess: Tensor, generator: torch.Generator
-) -> Tensor:
+def reasonable_step_size(target: LogJointFn, state: HMCState, metric: Metric, guess: Tensor, random: Randomness) -> Tensor:
     """Per chain, double or halve ``guess [chain]`` until one leapfrog step is accepted with about 0.8.
 
     Hoffman & Gelman 2014, algorithm 4, with 0.8 in place of 0.5 as in Stan; all chains at once, at most 50 times.
     """
-    p = metric.sample(generator)
+    p = metric.sample(random)
     energy = kinetic(metric, p) - state.log_joint
     step, direction = guess.clone(), torch.zeros_like(guess)
     leap = one_step(type(metric))  # as it is, not in a graph of its own: a few calls
     for _ in range(50):
-        _, p1, value, _ = leap(log_joint, *metric, step.unsqueeze(-1), state.position, p, state.gradient)
+        _, p1, value, _ = leap(target, *metric, step.unsqueeze(-1), state.position, p, state.gradient)
         error = torch.nan_to_num(kinetic(metric, p1) - value - energy, nan=torch.inf)
         wanted = torch.where(-error > log(0.8), 1.0, -1.0).to(step)
         direction = torch.where(direction == 0, wanted, direction)

@@ -11,11 +11,10 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from ..types import LogJointFn
-from .hmc import DIVERGENCE, HMCInfo, HMCState, _column, init, uniform
+from ..types import LogJointFn, Randomness
+from .hmc import DIVERGENCE, Dynamics, HMCInfo, HMCState, _column, init
 from .integrators import inline
 from .isokinetic import MCLACHLAN, check_splitting, trajectory, unit
-from .metric import Diagonal
 
 
 @dataclass(frozen=True)
@@ -37,22 +36,22 @@ class AdjustedMCLMC:
     init = staticmethod(init)
 
     def step(
-        self, state: HMCState, log_joint: LogJointFn, metric: Diagonal, step_size: Tensor, generator: torch.Generator
+        self, target: LogJointFn, state: HMCState, parameters: Dynamics, random: Randomness
     ) -> tuple[HMCState, HMCInfo]:
-        """One transition of all chains; ``step_size [chain]``."""
-        u = float(torch.rand((), generator=generator, dtype=step_size.dtype, device=step_size.device))
-        count = min(max(1, ceil(2.0 * u * self.trajectory_length / float(step_size.mean()))), self.max_steps)
-        move = inline(log_joint, isokinetic(self.coefficients))
+        """One transition of all chains; the metric is diagonal."""
+        metric, step_size = parameters
+        count = min(max(1, ceil(2.0 * random.common() * self.trajectory_length / float(step_size.mean()))), self.max_steps)
+        move = inline(target, isokinetic(self.coefficients))
         x, value, gradient = state
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        velocity, error = unit(noise), torch.zeros_like(value)
-        scale = metric.variance.sqrt() * x.shape[-1] ** 0.5
+        velocity, error = unit(random.normal(x.shape[-1])), torch.zeros_like(value)
+        (variance,) = metric
+        scale = variance.sqrt() * x.shape[-1] ** 0.5
         for _ in range(count):
             x, velocity, value, gradient, change = move(x, velocity, value, gradient, scale, step_size)
             error = error + change
         error = torch.nan_to_num(error, nan=torch.inf)
         rate = torch.exp(-error).clamp(max=1.0)
-        accept = uniform(rate, generator) < rate
+        accept = random.uniform() < rate
         ends = (x, value, gradient)
         new = HMCState(*(torch.where(_column(accept, b), a, b) for a, b in zip(ends, state, strict=True)))
         steps = torch.full_like(rate, count * (len(self.coefficients) // 2))

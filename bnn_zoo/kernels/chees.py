@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..types import LogJointFn
-from .hmc import DIVERGENCE, HMCInfo, HMCState, _column, init, uniform
+from ..types import LogJointFn, Randomness
+from .hmc import DIVERGENCE, _column
 from .integrators import leapfrog
 from .metric import Metric, kinetic
 
@@ -24,39 +24,64 @@ class Flight(NamedTuple):
     time: float
 
 
+class ChEESState(NamedTuple):
+    """As ``HMCState``, and how many transitions were made."""
+
+    position: Tensor
+    log_joint: Tensor
+    gradient: Tensor
+    count: int
+
+
+class ChEESInfo(NamedTuple):
+    """As ``HMCInfo``, and the flight."""
+
+    acceptance_rate: Tensor
+    energy: Tensor
+    energy_error: Tensor
+    diverging: Tensor
+    n_steps: Tensor
+    flight: Flight
+
+
+class Lockstep(NamedTuple):
+    """Parameters: metric, step size ``[chain]``, all alike, and trajectory length T in units of the metric."""
+
+    metric: Metric
+    step_size: Tensor
+    length: float
+
+
 @dataclass(frozen=True)
 class ChEES:
     """HMC with ``ceil(u T / ε)`` leapfrog steps, u from a van der Corput sequence on (0, 1), the same for all chains."""
 
     max_leapfrogs: int = 1000
 
-    init = staticmethod(init)
+    @staticmethod
+    def init(position: Tensor, target: LogJointFn, random: Randomness) -> ChEESState:
+        value, gradient = target(position)
+        return ChEESState(position, value, gradient, 0)
 
     def step(
-        self,
-        state: HMCState,
-        log_joint: LogJointFn,
-        metric: Metric,
-        step_size: Tensor,
-        length: float,
-        u: float,
-        generator: torch.Generator,
-    ) -> tuple[HMCState, HMCInfo, Flight]:
-        """One transition of all chains; ``step_size [chain]``, all alike."""
-        epsilon = float(step_size[0])
+        self, target: LogJointFn, state: ChEESState, parameters: Lockstep, random: Randomness
+    ) -> tuple[ChEESState, ChEESInfo]:
+        """One transition of all chains."""
+        metric, step_size, length = parameters
+        epsilon, u = float(step_size[0]), van_der_corput(state.count + 1)
         count = min(max(1, ceil(u * length / epsilon)), self.max_leapfrogs)
-        q, value, gradient = state
-        p = metric.sample(generator)
+        q, value, gradient, made = state
+        p = metric.sample(random)
         energy = kinetic(metric, p) - value
-        phase = leapfrog(log_joint, metric, step_size.unsqueeze(-1), (q, p, value, gradient), count)
+        phase = leapfrog(target, metric, step_size.unsqueeze(-1), (q, p, value, gradient), count)
         error = torch.nan_to_num(kinetic(metric, phase[1]) - phase[2] - energy, nan=torch.inf)
         rate = torch.exp(-error).clamp(max=1.0)
-        accept = uniform(rate, generator) < rate
+        accept = random.uniform() < rate
         ends = (phase[0], *phase[2:])
-        new = HMCState(*(torch.where(_column(accept, b), a, b) for a, b in zip(ends, state, strict=True)))
-        kept = energy + torch.where(accept, error, 0.0)
-        info = HMCInfo(rate, kept, error, error > DIVERGENCE, torch.full_like(rate, count))
-        return new, info, Flight(phase[0], phase[1], count * epsilon)
+        new = (torch.where(_column(accept, b), a, b) for a, b in zip(ends, state[:3], strict=True))
+        kept, flight = energy + torch.where(accept, error, 0.0), Flight(phase[0], phase[1], count * epsilon)
+        info = ChEESInfo(rate, kept, error, error > DIVERGENCE, torch.full_like(rate, count), flight)
+        return ChEESState(*new, made + 1), info
 
 
 def van_der_corput(i: int) -> float:

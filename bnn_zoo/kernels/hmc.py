@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..types import LogJointFn
+from ..types import LogJointFn, Randomness
 from .integrators import leapfrog
 from .metric import Metric, kinetic
 
@@ -35,14 +35,16 @@ class HMCInfo(NamedTuple):
     n_steps: Tensor
 
 
-def init(position: Tensor, log_joint: LogJointFn) -> HMCState:
-    value, gradient = log_joint(position)
+class Dynamics(NamedTuple):
+    """Parameters of a kernel on Hamiltonian phase space: its metric, and its step size ``[chain]``."""
+
+    metric: Metric
+    step_size: Tensor
+
+
+def init(position: Tensor, target: LogJointFn, random: Randomness) -> HMCState:
+    value, gradient = target(position)
     return HMCState(position, value, gradient)
-
-
-def uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Uniform(0, 1) in the shape, dtype and device of ``like``."""
-    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,19 @@ class HMC:
     init = staticmethod(init)
 
     def step(
-        self, state: HMCState, log_joint: LogJointFn, metric: Metric, step_size: Tensor, generator: torch.Generator
+        self, target: LogJointFn, state: HMCState, parameters: Dynamics, random: Randomness
     ) -> tuple[HMCState, HMCInfo]:
-        """One transition of all chains; ``step_size [chain]``."""
-        u = torch.rand((), generator=generator, dtype=step_size.dtype, device=step_size.device)
-        length = self.trajectory_length * (1.0 + self.jitter * (2.0 * float(u) - 1.0))
+        """One transition of all chains."""
+        metric, step_size = parameters
+        length = self.trajectory_length * (1.0 + self.jitter * (2.0 * random.common() - 1.0))
         count = min(max(1, ceil(length / float(step_size.mean()))), self.max_leapfrogs)
         q, value, gradient = state
-        p = metric.sample(generator)
+        p = metric.sample(random)
         energy = kinetic(metric, p) - value
-        phase = leapfrog(log_joint, metric, step_size.unsqueeze(-1), (q, p, value, gradient), count)
+        phase = leapfrog(target, metric, step_size.unsqueeze(-1), (q, p, value, gradient), count)
         error = torch.nan_to_num(kinetic(metric, phase[1]) - phase[2] - energy, nan=torch.inf)
         rate = torch.exp(-error).clamp(max=1.0)
-        accept = uniform(rate, generator) < rate
+        accept = random.uniform() < rate
         new = HMCState(*(torch.where(_column(accept, b), a, b) for a, b in zip((phase[0], *phase[2:]), state, strict=True)))
         info = HMCInfo(
             rate, energy + torch.where(accept, error, 0.0), error, error > DIVERGENCE, torch.full_like(rate, count)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..types import Randomness
+
 Precondition = Tensor | float
 
 
@@ -31,22 +33,26 @@ class LangevinInfo(NamedTuple):
         return -((self.position - reference) * self.gradient).mean(1)
 
 
-def overdamped(
-    q: Tensor, gradient: Tensor, step_size: float, temperature: float, generator: torch.Generator, G: Precondition = 1.0
-) -> Tensor:
+class Heat(NamedTuple):
+    """Parameters: step size ε and temperature T, the same for all chains."""
+
+    step_size: float
+    temperature: float
+
+
+def overdamped(q: Tensor, gradient: Tensor, heat: Heat, random: Randomness, G: Precondition = 1.0) -> Tensor:
     """``q ← q + ε/2 G ∇log p + √(ε T G) ξ``: Welling & Teh 2011, eq. 4."""
     scaled = gradient if isinstance(G, float) else G * gradient
-    new = torch.add(q, scaled, alpha=0.5 * step_size)
-    return _heated(new, step_size * temperature, generator, G)
+    new = torch.add(q, scaled, alpha=0.5 * heat.step_size)
+    return _heated(new, heat.step_size * heat.temperature, random, G)
 
 
 def underdamped(
     q: Tensor,
     v: Tensor,
     gradient: Tensor,
-    step_size: float,
-    temperature: float,
-    generator: torch.Generator,
+    heat: Heat,
+    random: Randomness,
     friction: Tensor | float,
     noise: float,
     G: Precondition = 1.0,
@@ -54,8 +60,8 @@ def underdamped(
     """``v ← (1 − a) v + ε/2 G ∇log p + √(b ε T G) ξ;  q ← q + v``: Chen, Fox & Guestrin 2014, eq. 15, with ε/2 for their η
     and friction a; b = a balances, a thermostat lets a differ. The law of v tends to N(0, ε T G / 2) as a → 0."""
     scaled = gradient if isinstance(G, float) else G * gradient
-    v = torch.add((1.0 - friction) * v, scaled, alpha=0.5 * step_size)
-    v = _heated(v, noise * step_size * temperature, generator, G)
+    v = torch.add((1.0 - friction) * v, scaled, alpha=0.5 * heat.step_size)
+    v = _heated(v, noise * heat.step_size * heat.temperature, random, G)
     return q + v, v
 
 
@@ -65,11 +71,12 @@ def kinetic_temperature(v: Tensor, step_size: float, friction: Tensor | float, G
     return (v.square() / G).mean(1, keepdim=True).mul((1.0 - 0.5 * friction) / (0.5 * step_size)).squeeze(1)
 
 
-def _heated(x: Tensor, variance: float, generator: torch.Generator, G: Precondition) -> Tensor:
+def _heated(x: Tensor, variance: float, random: Randomness, G: Precondition) -> Tensor:
     """x, which is changed in place, with noise of this variance times G."""
     if variance > 0:
+        noise = random.normal(x.shape[-1])
         if isinstance(G, float):
-            x += torch.empty_like(x).normal_(0.0, (variance * G) ** 0.5, generator=generator)
+            x.add_(noise, alpha=(variance * G) ** 0.5)
         else:
-            x += torch.empty_like(x).normal_(0.0, variance**0.5, generator=generator) * G.sqrt()
+            x.addcmul_(noise, G.sqrt(), value=variance**0.5)
     return x

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..types import Randomness
 from .mass import moving
 
 REGULAR = 1e-5
@@ -22,10 +23,8 @@ class LowRank(NamedTuple):
     vectors: Tensor
     values: Tensor
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        s = self.scale
-        z = torch.randn(s.shape, generator=generator, dtype=s.dtype, device=s.device)
-        return self._stretched(z, self.values.rsqrt()) / s
+    def sample(self, random: Randomness) -> Tensor:
+        return self._stretched(random.normal(self.scale.shape[-1]), self.values.rsqrt()) / self.scale
 
     def velocity(self, p: Tensor) -> Tensor:
         return self.scale * self._stretched(self.scale * p, self.values)

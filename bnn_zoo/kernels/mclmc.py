@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..types import LogJointFn
+from ..types import LogJointFn, Randomness
 from .integrators import inline
 from .isokinetic import MCLACHLAN, check_splitting, trajectory, unit
 
@@ -22,6 +22,14 @@ class MCLMCState(NamedTuple):
     velocity: Tensor
     log_joint: Tensor
     gradient: Tensor
+
+
+class Microcanonical(NamedTuple):
+    """Parameters: scales σ ``[chain, dim]``, step size ε and decoherence length L ``[chain]`` in their units."""
+
+    scale: Tensor
+    step_size: Tensor
+    length: Tensor
 
 
 class MCLMCInfo(NamedTuple):
@@ -48,27 +56,17 @@ class MCLMC:
         check_splitting("MCLMC", self.coefficients)
 
     @staticmethod
-    def init(position: Tensor, log_joint: LogJointFn, generator: torch.Generator) -> MCLMCState:
-        value, gradient = log_joint(position)
-        return MCLMCState(position, unit(_normal(position, generator)), value, gradient)
+    def init(position: Tensor, target: LogJointFn, random: Randomness) -> MCLMCState:
+        value, gradient = target(position)
+        return MCLMCState(position, unit(random.normal(position.shape[-1])), value, gradient)
 
     def step(
-        self,
-        state: MCLMCState,
-        log_joint: LogJointFn,
-        scale: Tensor,
-        step_size: Tensor,
-        length: Tensor,
-        generator: torch.Generator,
+        self, target: LogJointFn, state: MCLMCState, parameters: Microcanonical, random: Randomness
     ) -> tuple[MCLMCState, MCLMCInfo]:
-        """One step of all chains: ``scale [chain, dim]`` is σ; ε, L ``[chain]`` are in its units."""
-        move = inline(log_joint, langevin(self.coefficients))
-        *new, error, bad = move(*state, _normal(state.position, generator), scale, step_size, length)
+        """One step of all chains."""
+        move = inline(target, langevin(self.coefficients))
+        *new, error, bad = move(*state, random.normal(state.position.shape[-1]), *parameters)
         return MCLMCState(*new), MCLMCInfo(error, bad)
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 @cache

@@ -11,13 +11,15 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..types import Randomness
+
 
 class Metric(Protocol):
     """What integrators and kernels need to know of the mass matrix. A named tuple of tensors, so it can enter a graph."""
 
     def __iter__(self) -> Iterator[Tensor]: ...
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, random: Randomness) -> Tensor:
         """Momenta ``[chain, dim]``."""
 
     def velocity(self, p: Tensor) -> Tensor:
@@ -34,9 +36,8 @@ class Diagonal(NamedTuple):
 
     variance: Tensor
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        v = self.variance
-        return torch.randn(v.shape, generator=generator, dtype=v.dtype, device=v.device) * v.rsqrt()
+    def sample(self, random: Randomness) -> Tensor:
+        return random.normal(self.variance.shape[-1]) * self.variance.rsqrt()
 
     def velocity(self, p: Tensor) -> Tensor:
         return self.variance * p
@@ -48,9 +49,8 @@ class Dense(NamedTuple):
     covariance: Tensor
     cholesky: Tensor
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        L = self.cholesky
-        z = torch.randn(L.shape[:-1], generator=generator, dtype=L.dtype, device=L.device)
+    def sample(self, random: Randomness) -> Tensor:
+        L, z = self.cholesky, random.normal(self.cholesky.shape[-1])
         return torch.linalg.solve_triangular(L.mT, z.unsqueeze(-1), upper=True).squeeze(-1)  # p = L⁻ᵀ z
 
     def velocity(self, p: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.linalg import vecdot
 
-from ..types import LogJointFn
-from .hmc import DIVERGENCE, HMCState, _column, init, uniform
+from ..types import LogJointFn, Randomness
+from .hmc import DIVERGENCE, Dynamics, HMCState, _column, init
 from .integrators import Phase, inline, limit_of, one_step, select, unroll
 from .metric import Metric, kinetic
 
@@ -125,26 +125,27 @@ class NUTS:
     init = staticmethod(init)
 
     def step(
-        self, state: HMCState, log_joint: LogJointFn, metric: Metric, step_size: Tensor, generator: torch.Generator
+        self, target: LogJointFn, state: HMCState, parameters: Dynamics, random: Randomness
     ) -> tuple[HMCState, NUTSInfo]:
-        """One transition of all chains; ``step_size [chain]``."""
-        p = metric.sample(generator)
+        """One transition of all chains."""
+        metric, step_size = parameters
+        p = metric.sample(random)
         energy = kinetic(metric, p) - state.log_joint
         left = right = (state.position, p, state.log_joint, state.gradient)
         zero, no = torch.zeros_like(energy), torch.zeros_like(energy, dtype=torch.bool)
         tree = Tree(state, zero, zero, p, ~no, no, zero, zero)
         depth = torch.zeros_like(energy)
         for j in range(self.max_tree_depth):
-            forward = uniform(energy, generator) < 0.5
+            forward = random.uniform() < 0.5
             ends = select(forward, right, left)
             step = torch.where(forward, step_size, -step_size).unsqueeze(-1)
-            last, new = self._double(j, log_joint, metric, step, ends, tree.growing, energy, generator)
+            last, new = self._double(j, target, metric, step, ends, tree.growing, energy, random)
             depth += tree.growing
             whole = new.growing  # neither turned nor diverged inside
             left = select(whole & ~forward, last, left)
             right = select(whole & forward, last, right)
             p_sum = torch.where(whole.unsqueeze(-1), tree.p_sum + new.p_sum, tree.p_sum)
-            take = whole & (uniform(energy, generator).log() < new.log_weight - tree.log_weight)
+            take = whole & (random.uniform().log() < new.log_weight - tree.log_weight)
             turned = _turning(metric.velocity(left[1]), metric.velocity(right[1]), left[1], right[1], p_sum)
             tree = Tree(
                 _pick(take, new.proposal, tree.proposal),
@@ -172,19 +173,19 @@ class NUTS:
     @staticmethod
     def _double(
         j: int,
-        log_joint: LogJointFn,
+        target: LogJointFn,
         metric: Metric,
         step: Tensor,
         phase: Phase,
         growing: Tensor,
         energy: Tensor,
-        generator: torch.Generator,
+        random: Randomness,
     ) -> tuple[Phase, Tree]:
         """2^j leapfrog steps from ``phase``; returns the last point of each chain and the subtree."""
-        at_once = unroll(log_joint, len(energy))
+        at_once = unroll(target, len(energy))
         limit = limit_of(min(2**j, at_once), energy.device)
-        grow = inline(log_joint, leaves(type(metric), at_once))
-        gumbel = -(-uniform(energy.expand(2**j, -1), generator).log()).log()
+        grow = inline(target, leaves(type(metric), at_once))
+        gumbel = -(-random.uniform(2**j).mT.contiguous().log()).log()
         if 2**j < at_once:
             gumbel = torch.cat([gumbel, gumbel.new_zeros(at_once - 2**j, len(energy))])
         q, p, value, gradient = phase

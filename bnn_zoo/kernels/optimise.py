@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..types import LogJointFn
-from .langevin import LangevinInfo
+from ..types import LogJointFn, Randomness
+from .langevin import Heat, LangevinInfo
 
 
 def check_coordinatewise(make: Callable[..., Any], name: str, why: str = "chains share it") -> None:
@@ -38,10 +38,13 @@ def check_coordinatewise(make: Callable[..., Any], name: str, why: str = "chains
 
 
 class OptimiserState(NamedTuple):
-    """Position ``[chain, dim]`` and the optimiser, which moves it in place."""
+    """Position ``[chain, dim]`` and what the optimiser remembers of it, such as moments and the number of steps.
+
+    Of a state that a step was made from the moments are used up: they are changed in place.
+    """
 
     position: Tensor
-    optimiser: Any
+    moments: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,27 @@ class Optimise:
     """
 
     make: Callable[..., Any] = torch.optim.Adam
+    optimisers: list[Any] = field(default_factory=list, repr=False, compare=False)
+    """The one that is used, once there is one: it holds settings alone, and nothing of a run between steps."""
     one_scale = False
 
-    def init(self, position: Tensor, log_joint: LogJointFn) -> OptimiserState:
-        leaf = position.detach().clone().requires_grad_()
-        return OptimiserState(leaf.detach(), self.make([leaf], lr=1.0))
-
     @staticmethod
+    def init(position: Tensor, target: LogJointFn, random: Randomness) -> OptimiserState:
+        return OptimiserState(position.detach().clone(), {})
+
     def step(
-        state: OptimiserState, log_joint: LogJointFn, step_size: float, temperature: float, generator: torch.Generator
+        self, target: LogJointFn, state: OptimiserState, parameters: Heat, random: Randomness
     ) -> tuple[OptimiserState, LangevinInfo]:
-        before = state.position.clone()
-        value, gradient = log_joint(before)
-        (group,) = state.optimiser.param_groups
-        group["lr"] = step_size
-        group["params"][0].grad = gradient.neg()
-        state.optimiser.step()
-        return state, LangevinInfo(value, before, gradient)
+        value, gradient = target(state.position)
+        optimiser = self._optimiser(state.position)
+        (group,) = optimiser.param_groups
+        (leaf,) = group["params"]
+        leaf.data, leaf.grad, group["lr"] = state.position.clone(), gradient.neg(), parameters.step_size
+        optimiser.state[leaf] = state.moments
+        optimiser.step()
+        return OptimiserState(leaf.data, optimiser.state[leaf]), LangevinInfo(value, state.position, gradient)
+
+    def _optimiser(self, position: Tensor) -> Any:
+        if not self.optimisers:
+            self.optimisers.append(self.make([position.clone().requires_grad_()], lr=1.0))
+        return self.optimisers[0]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from ..types import LogJointFn
-from .hmc import HMCInfo, HMCState, _column, init, uniform
-from .metric import Metric
+from ..types import LogJointFn, Randomness
+from .hmc import Dynamics, HMCInfo, HMCState, _column, init
 
 
 @dataclass(frozen=True)
@@ -23,17 +21,15 @@ class RandomWalk:
     init = staticmethod(init)
 
     @staticmethod
-    def step(
-        state: HMCState, log_joint: LogJointFn, metric: Metric, step_size: Tensor, generator: torch.Generator
-    ) -> tuple[HMCState, HMCInfo]:
-        """One transition of all chains; ``step_size [chain]``."""
-        q = state.position
-        noise = metric.velocity(metric.sample(generator))  # M⁻¹ p ~ N(0, M⁻¹)
+    def step(target: LogJointFn, state: HMCState, parameters: Dynamics, random: Randomness) -> tuple[HMCState, HMCInfo]:
+        """One transition of all chains."""
+        (metric, step_size), q = parameters, state.position
+        noise = metric.velocity(metric.sample(random))  # M⁻¹ p ~ N(0, M⁻¹)
         new_q = q + (2.38 / q.shape[-1] ** 0.5) * step_size.unsqueeze(-1) * noise
-        value, gradient = log_joint(new_q)
+        value, gradient = target(new_q)
         error = torch.nan_to_num(state.log_joint - value, nan=torch.inf)
         rate = torch.exp(-error).clamp(max=1.0)
-        accept = uniform(rate, generator) < rate
+        accept = random.uniform() < rate
         ends = (new_q, value, gradient)
         new = HMCState(*(torch.where(_column(accept, b), a, b) for a, b in zip(ends, state, strict=True)))
         never = torch.zeros_like(accept)  # a proposal far down is ordinary here, not a sign of failure

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..types import LogJointFn
-from .langevin import LangevinInfo, kinetic_temperature, underdamped
+from ..types import LogJointFn, Randomness
+from .langevin import Heat, LangevinInfo, kinetic_temperature, underdamped
 
 
 class SGHMCState(NamedTuple):
@@ -47,25 +47,20 @@ class SGHMC:
         return state._replace(velocity=state.velocity * ratio**0.5)
 
     @staticmethod
-    def init(position: Tensor, log_joint: LogJointFn) -> SGHMCState:
+    def init(position: Tensor, target: LogJointFn, random: Randomness) -> SGHMCState:
         zero = torch.zeros_like(position)
         return SGHMCState(position, zero, zero, zero, torch.ones_like(position))
 
     def step(
-        self,
-        state: SGHMCState,
-        log_joint: LogJointFn,
-        step_size: float,
-        temperature: float,
-        generator: torch.Generator,
+        self, target: LogJointFn, state: SGHMCState, parameters: Heat, random: Randomness
     ) -> tuple[SGHMCState, LangevinInfo]:
-        value, gradient = log_joint(state.position)
+        value, gradient = target(state.position)
         if self.adapting:
             state = self.adapt(state, gradient)
         G: Tensor | float = state.square.rsqrt() if self.scale_adapted else 1.0
         a, at = self.friction, state.position
-        q, v = underdamped(at, state.velocity, gradient, step_size, temperature, generator, a, a, G)
-        info = LangevinInfo(value, at, gradient, kinetic_temperature(v, step_size, a, G))
+        q, v = underdamped(at, state.velocity, gradient, parameters, random, a, a, G)
+        info = LangevinInfo(value, at, gradient, kinetic_temperature(v, parameters.step_size, a, G))
         return state._replace(position=q, velocity=v), info
 
     def adapt(self, state: SGHMCState, gradient: Tensor) -> SGHMCState:
@@ -111,18 +106,16 @@ class SGNHT:
         """As of ``SGHMC``."""
         return state._replace(velocity=state.velocity * ratio**0.5)
 
-    def init(self, position: Tensor, log_joint: LogJointFn) -> SGNHTState:
+    def init(self, position: Tensor, target: LogJointFn, random: Randomness) -> SGNHTState:
         return SGNHTState(position, torch.zeros_like(position), torch.full_like(position[:, :1], self.friction))
 
     def step(
-        self, state: SGNHTState, log_joint: LogJointFn, step_size: float, temperature: float, generator: torch.Generator
+        self, target: LogJointFn, state: SGNHTState, parameters: Heat, random: Randomness
     ) -> tuple[SGNHTState, LangevinInfo]:
-        value, gradient = log_joint(state.position)
-        q, v = underdamped(
-            state.position, state.velocity, gradient, step_size, temperature, generator, state.friction, self.friction
-        )
-        kinetic = kinetic_temperature(v, step_size, state.friction)
+        value, gradient = target(state.position)
+        q, v = underdamped(state.position, state.velocity, gradient, parameters, random, state.friction, self.friction)
+        kinetic = kinetic_temperature(v, parameters.step_size, state.friction)
         friction = state.friction
-        if temperature > 0:
-            friction = (friction + self.coupling * (kinetic / temperature - 1.0).unsqueeze(-1)).clamp(max=1.0)
+        if parameters.temperature > 0:
+            friction = (friction + self.coupling * (kinetic / parameters.temperature - 1.0).unsqueeze(-1)).clamp(max=1.0)
         return SGNHTState(q, v, friction), LangevinInfo(value, state.position, gradient, kinetic)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..types import LogJointFn
-from .langevin import LangevinInfo, overdamped
+from ..types import LogJointFn, Randomness
+from .langevin import Heat, LangevinInfo, overdamped
 
 
 class SGLDState(NamedTuple):
@@ -29,7 +29,7 @@ class SGLD:
     one_scale = True
 
     @staticmethod
-    def init(position: Tensor, log_joint: LogJointFn) -> SGLDState:
+    def init(position: Tensor, target: LogJointFn, random: Randomness) -> SGLDState:
         return SGLDState(position)
 
     @staticmethod
@@ -38,12 +38,10 @@ class SGLD:
         return state
 
     @staticmethod
-    def step(
-        state: SGLDState, log_joint: LogJointFn, step_size: float, temperature: float, generator: torch.Generator
-    ) -> tuple[SGLDState, LangevinInfo]:
+    def step(target: LogJointFn, state: SGLDState, parameters: Heat, random: Randomness) -> tuple[SGLDState, LangevinInfo]:
         q = state.position
-        value, gradient = log_joint(q)
-        new = overdamped(q, gradient, step_size, temperature, generator)
+        value, gradient = target(q)
+        new = overdamped(q, gradient, parameters, random)
         return SGLDState(new), LangevinInfo(value, q, gradient)
 
 
@@ -70,15 +68,15 @@ class PSGLD:
     one_scale = False
 
     @staticmethod
-    def init(position: Tensor, log_joint: LogJointFn) -> PSGLDState:
+    def init(position: Tensor, target: LogJointFn, random: Randomness) -> PSGLDState:
         return PSGLDState(position, torch.zeros_like(position), 0)
 
     def step(
-        self, state: PSGLDState, log_joint: LogJointFn, step_size: float, temperature: float, generator: torch.Generator
+        self, target: LogJointFn, state: PSGLDState, parameters: Heat, random: Randomness
     ) -> tuple[PSGLDState, LangevinInfo]:
         q = state.position
-        value, gradient = log_joint(q)
+        value, gradient = target(q)
         mean = gradient / self.rows
         square = mean.square() if state.steps == 0 else torch.lerp(mean.square(), state.square, self.decay)
-        new = overdamped(q, gradient, step_size, temperature, generator, 1.0 / (self.damping + square.sqrt()))
+        new = overdamped(q, gradient, parameters, random, 1.0 / (self.damping + square.sqrt()))
         return PSGLDState(new, square, state.steps + 1), LangevinInfo(value, q, gradient)

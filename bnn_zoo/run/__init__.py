@@ -1,9 +1,13 @@
-"""A run is data: its folder, with settings, states and draws that outlive the process which wrote them.
+"""A run is data: programs, whose state is a tree of tensors and numbers, the one loop that drives them, and the folder with
+settings, states and draws that outlives the process which wrote them.
 
-Nothing here knows a sampler or a model: ``Folder`` keeps trees, ``Store`` keeps draws.
+Nothing here knows a sampler or a model.
 """
 
 from .checkpoint import Folder
+from .loop import Clock, Run, drive
+from .program import Program, Record
+from .recorder import Recorder
 from .store import Store, Variable
 
-__all__ = ["Folder", "Store", "Variable"]
+__all__ = ["Clock", "Folder", "Program", "Record", "Recorder", "Run", "Store", "Variable", "drive"]

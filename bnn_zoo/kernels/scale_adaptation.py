@@ -1,0 +1,136 @@
+"""Warm-up of MCLMC, as a kernel around it: scales, step size and decoherence length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..diagnostics import ess_mean
+from ..types import LogJointFn, Randomness
+from .energy_variance import EnergyVariance
+from .mass import MassMatrix
+from .mclmc import MCLMC, MCLMCInfo, MCLMCState, Microcanonical
+
+WINDOWS = (0.05, 0.12, 0.3, 0.6)
+"""Shares of the warm-up at which scales begin to be looked at, and are set from what was seen since the last."""
+BACK = 10
+"""Steps over which a halved step size comes back."""
+SNAPSHOTS, DIMS = 500, 200
+"""Of the last part of the warm-up: positions kept and dimensions looked at, to find the decoherence length."""
+
+
+@dataclass
+class Late:
+    """Of the last part of the warm-up, at most ``SNAPSHOTS + 1`` times: some dimensions of the positions, in units of σ, and
+    the logarithm of the step size."""
+
+    positions: list[Tensor] = field(default_factory=list)
+    log_steps: list[Tensor] = field(default_factory=list)
+
+
+class ScaleState(NamedTuple):
+    """State and parameters of ``MCLMC``, how often ε is halved just now ``[chain]``, and what the tuning has seen, which a
+    step changes in place."""
+
+    inner: MCLMCState
+    parameters: Microcanonical
+    halvings: Tensor
+    stepper: EnergyVariance
+    seen: Any
+    late: Late
+    step: int
+
+    @property
+    def position(self) -> Tensor:
+        return self.inner.position
+
+
+@dataclass(frozen=True)
+class ScaleAdaptation:
+    """``kernel`` with the parameters that ``warmup`` steps find: a step size, then scales three times, each with a new step
+    size, then L. ``step_size`` and ``length`` are those of the draws where they are given.
+
+    After the warm-up a chain whose step was taken back goes on at half its ε, and comes back to ε over ``BACK`` steps.
+    """
+
+    kernel: MCLMC
+    warmup: int
+    energy_variance: float
+    mass_matrix: MassMatrix
+    step_size: float | None = None
+    length: float | None = None
+
+    def init(self, position: Tensor, target: LogJointFn, random: Randomness) -> ScaleState:
+        ones, dim = position.new_ones(len(position)), position.shape[-1]
+        stepper = EnergyVariance(self.energy_variance, dim, self.mass_matrix.pooled)
+        begin = ones * (0.1 * dim**0.25)
+        stepper.restart(begin[0] if stepper.pooled else begin)
+        given = self.step_size if self.step_size and not self.warmup else None
+        step_size = ones * (given or stepper.step_size)
+        parameters = Microcanonical(torch.ones_like(position), step_size, ones * (self.length or dim**0.5))
+        inner = self.kernel.init(position, target, random)
+        return ScaleState(inner, parameters, 0.0 * ones, stepper, self.mass_matrix.estimator(), Late(), 0)
+
+    def step(
+        self, target: LogJointFn, state: ScaleState, parameters: Any, random: Randomness
+    ) -> tuple[ScaleState, MCLMCInfo]:
+        scale, step_size, length = state.parameters
+        here = Microcanonical(scale, step_size * torch.exp2(-state.halvings), length)
+        inner, info = self.kernel.step(target, state.inner, here, random)
+        state = state._replace(inner=inner, step=state.step + 1)
+        if state.step <= self.warmup:
+            return self._tuned(state, info), info
+        halvings = torch.where(info.diverging, state.halvings + 1.0, (state.halvings - 1.0 / BACK).clamp(min=0.0))
+        return state._replace(halvings=halvings), info
+
+    @property
+    def every(self) -> int:
+        """Steps from one that is looked at late in the warm-up to the next."""
+        return max(1, (self.warmup - self._windows[-1]) // SNAPSHOTS)
+
+    @property
+    def _windows(self) -> list[int]:
+        return [int(share * self.warmup) for share in WINDOWS]
+
+    def _tuned(self, state: ScaleState, info: MCLMCInfo) -> ScaleState:
+        """After ``state.step`` steps, the last of which gave ``info``."""
+        windows, i = self._windows, state.step - 1
+        (scale, step_size, length), stepper, late = state.parameters, state.stepper, state.late
+        ones = torch.ones_like(step_size)
+        stepper.update(info.energy_error.to(step_size), info.diverging)
+        if windows[0] <= i < windows[-1]:
+            state.seen.update(state.position, state.inner.gradient)
+        elif i >= windows[-1] and i % self.every == 0 and len(late.positions) <= SNAPSHOTS:
+            dim = state.position.shape[-1]
+            some = torch.linspace(0, dim - 1, min(DIMS, dim), device=scale.device).long()
+            late.positions.append((state.position / scale)[:, some])
+            late.log_steps.append(stepper.log_step)
+        if state.step in windows[1:] and state.seen.count > 10:
+            new = self.mass_matrix.estimate(state.seen).variance.sqrt()  # type: ignore[attr-defined]
+            state = state._replace(seen=self.mass_matrix.estimator())
+            ratio = (scale / new).log().mean(-1).exp()
+            stepper.restart(stepper.step_size * (ratio.log().mean().exp() if stepper.pooled else ratio))
+            scale = new
+        step_size = ones * stepper.step_size
+        if state.step == self.warmup:
+            step_size, length = self._final(late, step_size, length)
+            state = state._replace(late=Late())
+        return state._replace(parameters=Microcanonical(scale, step_size, length))
+
+    def _final(self, late: Late, step_size: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """The step size of the last part, averaged; L = 0.4 ε τ with τ the autocorrelation time in steps, averaged over
+        dimensions (Robnik et al. 2023, section 3.3)."""
+        if self.step_size is not None:
+            step_size = torch.full_like(step_size, self.step_size)
+        elif late.log_steps:
+            later = late.log_steps[len(late.log_steps) // 4 :]
+            step_size = torch.ones_like(step_size) * torch.stack(later).mean(0).exp()
+        if self.length is None and len(late.positions) >= 20:
+            x = torch.stack(late.positions)  # [snapshot, chain, dimension]
+            series = x.flatten(1)[None]
+            tau = self.every * len(x) / ess_mean(series).clamp(min=1.0)
+            length = 0.4 * step_size * tau.nanmean().to(step_size)
+        return step_size, length

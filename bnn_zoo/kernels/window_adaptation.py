@@ -1,0 +1,86 @@
+"""Warm-up of the samplers on Hamiltonian phase space, as a kernel around theirs: step size and mass matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..types import LogJointFn, Randomness
+from .adaptation import DualAveraging, reasonable_step_size, windows
+from .hmc import Dynamics
+from .mass import MassMatrix
+
+
+class WindowState(NamedTuple):
+    """State and parameters of the kernel inside, and what the tuning has seen, which a step changes in place."""
+
+    inner: Any
+    parameters: Dynamics
+    stepper: DualAveraging
+    seen: Any
+    step: int
+
+    @property
+    def position(self) -> Tensor:
+        position: Tensor = self.inner.position
+        return position
+
+
+def as_it_is(target: LogJointFn, state: Any, metric: Any, guess: Tensor, random: Randomness) -> Tensor:
+    """For kernels whose step size is 1 with the right mass matrix."""
+    return guess
+
+
+def each_rate(rate: Tensor) -> Tensor:
+    """Acceptance rates ``[chain]`` as they are."""
+    return rate
+
+
+@dataclass(frozen=True)
+class WindowAdaptation:
+    """``kernel`` with the parameters ``Dynamics`` that ``warmup`` steps of ``warming`` find; then they stay.
+
+    The step size by dual averaging towards the acceptance rate ``target_accept``; the mass matrix anew at the ends of growing
+    windows, as in Stan, each time with a step size from ``first``. ``rates`` are what of the acceptance rates is tuned to.
+    Parameters of a step, if any, come after the kernel's metric and step size.
+    """
+
+    kernel: Any
+    warming: Any
+    warmup: int
+    target_accept: float
+    mass_matrix: MassMatrix
+    step_size: float | None = None
+    first: Callable[..., Tensor] = reasonable_step_size
+    rates: Callable[[Tensor], Tensor] = each_rate
+
+    def init(self, position: Tensor, target: LogJointFn, random: Randomness) -> WindowState:
+        mass, inner = self.mass_matrix, self.kernel.init(position, target, random)
+        metric, guess = mass.start(position), position.new_full((len(position),), self.step_size or 0.1)
+        stepper = DualAveraging(self.target_accept, pooled=mass.pooled)
+        stepper.restart(guess if self.step_size else self.first(target, inner, metric, guess, random))
+        step_size = stepper.step_size if self.warmup else stepper.final
+        return WindowState(inner, Dynamics(metric, step_size), stepper, mass.estimator(), 0)
+
+    def step(self, target: LogJointFn, state: WindowState, parameters: Any, random: Randomness) -> tuple[WindowState, Any]:
+        warming = state.step < self.warmup
+        kernel = self.warming if warming else self.kernel
+        inner, info = kernel.step(target, state.inner, (*state.parameters, *(parameters or ())), random)
+        state = state._replace(inner=inner, step=state.step + 1)
+        return (self._tuned(target, state, info, random) if warming else state), info
+
+    def _tuned(self, target: LogJointFn, state: WindowState, info: Any, random: Randomness) -> WindowState:
+        """After ``state.step`` transitions, the last of which gave ``info``."""
+        (metric, step_size), stepper, seen = state.parameters, state.stepper, state.seen
+        stepper.update(self.rates(info.acceptance_rate).to(step_size))
+        ends, begin = windows(self.warmup), 75 if self.warmup >= 150 else int(0.15 * self.warmup)
+        if ends and begin < state.step <= ends[-1]:
+            seen.update(state.inner.position, state.inner.gradient)
+        if state.step in ends:
+            metric, seen = self.mass_matrix.estimate(seen), self.mass_matrix.estimator()
+            stepper.restart(self.first(target, state.inner, metric, stepper.final, random))
+        step_size = stepper.final if state.step == self.warmup else stepper.step_size
+        return state._replace(parameters=Dynamics(metric, step_size), seen=seen)

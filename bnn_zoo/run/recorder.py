@@ -1,0 +1,33 @@
+"""Draws and statistics in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class Recorder:
+    """Draws in memory: positions ``[draw, chain, dim]`` and statistics ``[draw, chain]``, of ``room`` draws at most."""
+
+    room: int
+    count: int = 0
+    positions: Tensor | None = None
+    stats: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, position: Tensor, stats: Mapping[str, Tensor]) -> None:
+        if self.positions is None:
+            self.positions = position.new_empty((self.room, *position.shape))
+            self.stats = {k: v.new_empty((self.room, *v.shape)) for k, v in stats.items()}
+        self.positions[self.count] = position
+        for name, value in stats.items():
+            self.stats[name][self.count] = value
+        self.count += 1
+
+    def result(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Positions ``[chain, draw, dim]`` and statistics ``[chain, draw]`` of the draws made so far."""
+        assert self.positions is not None
+        kept = {k: v[: self.count].transpose(0, 1) for k, v in self.stats.items()}
+        return self.positions[: self.count].transpose(0, 1), kept
