@@ -73,8 +73,8 @@ def generator(device: torch.device | str, seed: Any, use: Use, *at: int) -> torc
 class Streams:
     """Random numbers of chains, a stream for each: those of a chain do not depend on which other chains there are.
 
-    ``normal(*shape)`` and ``uniform(*shape)`` give ``[chain, *shape]``, ``common()`` one uniform number for all chains. Small
-    portions are drawn ahead, since a chain's generator takes microseconds to call; ``tree`` holds what was not used yet.
+    ``normal(*shape)`` and ``uniform(*shape)`` give ``[chain, *shape]``, ``common()`` one uniform number for all chains.
+    Small portions are drawn ahead, since a chain's generator takes microseconds to call; ``tree`` holds what was not used.
     """
 
     def __init__(self, seed: Any, use: Use, chains: Sequence[int], device: torch.device, dtype: torch.dtype) -> None:
@@ -133,8 +133,8 @@ class Streams:
 
 
 class OneStream:
-    """Random numbers of all chains from one generator, in the shape, dtype and place of ``like [chain, …]``: for trying out a
-    kernel, with thousands of chains as well."""
+    """Random numbers of all chains from one generator, in the dtype and place of ``like [chain, …]``: for trying out kernels,
+    with thousands of chains as well."""
 
     def __init__(self, generator: torch.Generator, like: Tensor) -> None:
         self.generator, self.chains = generator, len(like)

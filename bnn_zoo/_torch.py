@@ -144,8 +144,8 @@ def compile_alone() -> None:
 def seed_wholly(generator: torch.Generator, sequence: np.random.SeedSequence) -> torch.Generator:
     """The generator at the beginning of the stream that the sequence stands for.
 
-    On a CPU it is a Mersenne twister of 624 words, of which ``manual_seed`` sets 32 bits: here all come from the sequence, as
-    in ``numpy.random.MT19937``. Its state as bytes: seed (8), words left (4), a flag (4), the next word (8), the words (8 each).
+    On a CPU it is a Mersenne twister of 624 words, of which ``manual_seed`` sets 32 bits: here all come from the sequence,
+    as in ``numpy.random.MT19937``. Its state as bytes: seed (8), words left (4), a flag (4), next word (8), words (8 each).
     """
     generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
     if generator.device.type != "cpu":

@@ -30,7 +30,7 @@ class AscentState(NamedTuple):
 
 @dataclass
 class Ascent:
-    """``steps`` steps of ``kernel`` up the ELBO of the target, an ``Elbo``, at learning rates of a schedule; then ``draws`` draws.
+    """``steps`` steps of ``kernel`` up the ELBO of the target, an ``Elbo``, at rates of a schedule; then ``draws`` draws.
 
     A draw is ``({site: values}, {"log_q": its log density in the sites' own space})``. Random numbers are those of torch's
     global state. ``name`` is what messages call it.

@@ -71,19 +71,19 @@ class Diffusion:
         return carry, Record(draw, {"lp": info.lp} if at % self._every == 0 else None)
 
     def _settle(self, chains: LimitedState, at: int) -> None:
-        """End of burn-in: raise FloatingPointError if a chain has run away; warn where the steps are smaller than asked for."""
+        """End of burn-in: raise FloatingPointError if a chain has run away; warn where steps are smaller than asked for."""
         epsilon, limit = chains.last.step_size, chains.stability.limit
         if not bool(torch.isfinite(chains.position).all()):
             raise FloatingPointError(
-                f"{self.name} diverged in burn-in: a chain reached non-finite weights by step {at} at step size {epsilon:g}; "
-                f"use a smaller step_size (try {epsilon / 10:g})"
+                f"{self.name} diverged in burn-in: a chain reached non-finite weights by step {at} at step size "
+                f"{epsilon:g}; use a smaller step_size (try {epsilon / 10:g})"
             )
         wanted = max(self.step_size(i) for i in {at, (at + self.steps) // 2, self.steps - 1})
         if wanted > limit:
             warnings.warn(
-                f"{self.name}: step_size={wanted:.2g} is not stable on this posterior: steps of at most {limit:.2g} are made, "
-                "two over its largest curvature at the end of burn-in; set step_size to that or less (or, if burn-in was too "
-                "short to find the posterior, make more steps)",
+                f"{self.name}: step_size={wanted:.2g} is not stable on this posterior: steps of at most {limit:.2g} are "
+                "made, two over its largest curvature at the end of burn-in; set step_size to that or less (or, if burn-in "
+                "was too short to find the posterior, make more steps)",
                 stacklevel=9,
             )
 

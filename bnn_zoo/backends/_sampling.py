@@ -16,7 +16,7 @@ Statistics = Callable[[Any, Any, Any], dict[str, Tensor]]
 
 
 class SamplingState(NamedTuple):
-    """The kernel's state; transitions that diverged so far in this phase, and whether one did since the last draw, ``[chain]``."""
+    """The kernel's state; transitions that diverged in this phase, and whether one did since the last draw, ``[chain]``."""
 
     chains: Any
     diverged: Tensor
@@ -27,8 +27,8 @@ class SamplingState(NamedTuple):
 class Sampling:
     """``warmup`` transitions, then ``draws · thinning`` of which every ``thinning``-th is a draw.
 
-    A draw counts as diverging if any transition since the last one diverged. ``traced`` statistics of every ``trace_every``-th
-    transition of the warm-up go into the history.
+    A draw counts as diverging if any transition since the last one diverged. ``traced`` statistics of every
+    ``trace_every``-th transition of the warm-up go into the history.
     """
 
     kernel: Any

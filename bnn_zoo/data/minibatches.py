@@ -1,4 +1,4 @@
-"""Minibatches for stochastic-gradient backends: which rows step t of a chain sees is a function of the seed, the chain and t.
+"""Minibatches for stochastic-gradient backends: the rows that a chain sees at step t are a function of seed, chain and t.
 
 So there is no iterator to keep: a run that goes on where another stopped sees the same rows.
 """

@@ -30,7 +30,7 @@ class ChEESState(NamedTuple):
     position: Tensor
     log_joint: Tensor
     gradient: Tensor
-    count: int
+    made: int
 
 
 class ChEESInfo(NamedTuple):
@@ -68,7 +68,7 @@ class ChEES:
     ) -> tuple[ChEESState, ChEESInfo]:
         """One transition of all chains."""
         metric, step_size, length = parameters
-        epsilon, u = float(step_size[0]), van_der_corput(state.count + 1)
+        epsilon, u = float(step_size[0]), van_der_corput(state.made + 1)
         count = min(max(1, ceil(u * length / epsilon)), self.max_leapfrogs)
         q, value, gradient, made = state
         p = metric.sample(random)
@@ -78,10 +78,10 @@ class ChEES:
         rate = torch.exp(-error).clamp(max=1.0)
         accept = random.uniform() < rate
         ends = (phase[0], *phase[2:])
-        new = (torch.where(_column(accept, b), a, b) for a, b in zip(ends, state[:3], strict=True))
+        q, value, gradient = (torch.where(_column(accept, b), a, b) for a, b in zip(ends, state[:3], strict=True))
         kept, flight = energy + torch.where(accept, error, 0.0), Flight(phase[0], phase[1], count * epsilon)
         info = ChEESInfo(rate, kept, error, error > DIVERGENCE, torch.full_like(rate, count), flight)
-        return ChEESState(*new, made + 1), info
+        return ChEESState(q, value, gradient, made + 1), info
 
 
 def van_der_corput(i: int) -> float:

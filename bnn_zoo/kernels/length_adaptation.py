@@ -26,8 +26,8 @@ class LengthState(NamedTuple):
 
 
 def harmonic_mean(rate: Tensor) -> Tensor:
-    """Of the acceptance rates (Hoffman, Radul & Sountsov 2021, section 3.2): the arithmetic one lets a few chains that reject
-    always stay where they are, as long as the others accept."""
+    """Of the acceptance rates (Hoffman, Radul & Sountsov 2021, section 3.2): the arithmetic one lets a few chains that
+    reject always stay where they are, as long as the others accept."""
     return (1.0 / rate.clamp(min=1e-3)).mean().reciprocal().expand_as(rate)
 
 
@@ -48,13 +48,15 @@ class LengthAdaptation:
         self, target: LogJointFn, state: LengthState, parameters: Any, random: Randomness
     ) -> tuple[LengthState, ChEESInfo]:
         before, trajectory, length = state
-        metric = before.parameters.metric
+        metric: Any = before.parameters.metric
         inner, info = self.kernel.step(target, before, (length,), random)
         if before.step < self.kernel.warmup:
             trajectory.update(before.position, info.flight, info.acceptance_rate, metric)
-            new, step_size = inner.parameters
+            new: Any = inner.parameters.metric
             if new is not metric:  # time is in units of the metric
                 trajectory.rescale(float((metric.variance / new.variance).log().mean()) / 2)
-            trajectory.log_length = min(trajectory.log_length, log(self.max_leapfrogs * float(step_size[0])))
+            trajectory.log_length = min(
+                trajectory.log_length, log(self.max_leapfrogs * float(inner.parameters.step_size[0]))
+            )
             length = exp(trajectory.log_average if inner.step == self.kernel.warmup else trajectory.log_length)
         return LengthState(inner, trajectory, length), info

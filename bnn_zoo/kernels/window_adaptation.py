@@ -43,8 +43,8 @@ def each_rate(rate: Tensor) -> Tensor:
 class WindowAdaptation:
     """``kernel`` with the parameters ``Dynamics`` that ``warmup`` steps of ``warming`` find; then they stay.
 
-    The step size by dual averaging towards the acceptance rate ``target_accept``; the mass matrix anew at the ends of growing
-    windows, as in Stan, each time with a step size from ``first``. ``rates`` are what of the acceptance rates is tuned to.
+    The step size by dual averaging towards the acceptance rate ``target_accept``; the mass matrix anew at the ends of
+    growing windows, as in Stan, each time with a step size from ``first``. ``rates`` says what the step size is tuned to.
     Parameters of a step, if any, come after the kernel's metric and step size.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,16 +70,12 @@ class Clock:
         return seconds
 
 
-class Sink(Protocol):
-    """Where draws go."""
-
-    def add(self, position: Tensor, stats: dict[str, Tensor]) -> None: ...
-
-
 @dataclass
 class Run:
     """A program under way: where it is, what it has made, and how long that took.
 
+    sink
+        where draws go, by ``add(position, statistics)``.
     rows
         which rows step i sees.
     count
@@ -89,7 +85,7 @@ class Run:
     program: Program
     target: Any
     random: Any
-    sink: Sink
+    sink: Any
     device: torch.device
     rows: Callable[[int], tuple[Tensor, ...]] = lambda _: ()
     count: Callable[[], int] = int

@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 class Record(NamedTuple):
-    """What there is to keep of a step: of a draw positions ``[chain, dim]`` and statistics ``[chain]``, and what goes into the
-    history, ``[chain]`` each."""
+    """What there is to keep of a step: of a draw positions ``[chain, dim]`` and statistics ``[chain]``, and what goes into
+    the history, ``[chain]`` each."""
 
     draw: tuple[Tensor, dict[str, Tensor]] | None = None
     trace: dict[str, Tensor] | None = None
@@ -18,9 +18,9 @@ class Record(NamedTuple):
 class Program(Protocol):
     """Steps from a carry, a tree of tensors and numbers, to the next.
 
-    ``phases`` are names and numbers of steps: those that are thrown away, as "warm-up", then those of the draws. ``step`` number
-    ``at``, counted from 0 over all phases, sees ``rows``; ``describe`` is what a progress bar says of where it is. ``traces``
-    is the most records of the history that there can be.
+    ``phases`` are names and numbers of steps: those that are thrown away, as "warm-up", then those of the draws. ``step``
+    number ``at``, counted from 0 over all phases, sees ``rows``; ``describe`` is what a progress bar says of where it is.
+    ``traces`` is the most records of the history that there can be.
     """
 
     @property
