@@ -76,8 +76,8 @@ class Order:
         """``[chain, batch]`` on ``device``. The permutations of the epoch that was asked for last are kept."""
         epoch, batch = divmod(step, self.size // self.batch_size)
         if epoch != self.epoch:
-            own = (generator("cpu", self.seed, Use.ROWS, chain, epoch) for chain in range(self.chains))
-            self.permutations = torch.stack([torch.randperm(self.size, generator=g) for g in own]).to(device)
+            own = generator("cpu", self.seed, Use.ROWS, epoch)  # of all chains: a twister takes longer to seed than to use
+            self.permutations = torch.stack([torch.randperm(self.size, generator=own) for _ in range(self.chains)]).to(device)
             self.epoch = epoch
         return self.permutations[:, batch * self.batch_size : (batch + 1) * self.batch_size]
 
