@@ -10,8 +10,8 @@ from targets import correlated_design, gamma_rate, orthogonal_design, regression
 from torch.utils.data import TensorDataset
 
 import bnn_zoo as bz
-from bnn_zoo.backends import _hamiltonian, _stochastic
 from bnn_zoo.diagnostics import ess_bulk, ess_mean
+from bnn_zoo.run.loop import Run
 
 EXACT = {
     "NUTS": bz.NUTS(chains=8, warmup=150, draws=150),
@@ -222,7 +222,7 @@ def test_divergences_are_reported():
 
 
 class Interrupt:
-    """Raises KeyboardInterrupt, as Ctrl-C does, at the ``after``-th call of a method."""
+    """Raises KeyboardInterrupt once, as Ctrl-C does, in place of the call of a method after ``after`` others."""
 
     def __init__(self, after):
         self.left = after
@@ -230,28 +230,22 @@ class Interrupt:
     def __call__(self, original):
         def wrapped(*args, **kwargs):
             self.left -= 1
-            if self.left < 0:
+            if self.left == -1:
                 raise KeyboardInterrupt
             return original(*args, **kwargs)
 
         return wrapped
 
 
-TARGET = {
-    "NUTS": ("bnn_zoo.backends._chains.Walk.sample", 4),
-    "HMC": ("bnn_zoo.backends._chains.Walk.sample", 4),
-    "SGLD": ("bnn_zoo.backends._stochastic.StochasticWalk.sample", 20),
-}
+FOUR_DRAWS = {"NUTS": 10 + 4, "HMC": 10 + 4, "SGLD": 30 + 20}
+"""Steps, those of the warm-up included."""
 
 
-@pytest.mark.parametrize("name", TARGET)
+@pytest.mark.parametrize("name", FOUR_DRAWS)
 def test_ctrl_c_keeps_the_draws_made_so_far(name, monkeypatch):
     x, y = orthogonal_design(16)
     whole = run(QUICK[name], regression, (x, y))
-    place, after = TARGET[name]
-    module, attribute = place.rsplit(".", 2)[0], place.rsplit(".", 2)[1:]
-    owner = getattr(__import__(module, fromlist=["_"]), attribute[0])
-    monkeypatch.setattr(owner, attribute[1], Interrupt(after)(getattr(owner, attribute[1])))
+    monkeypatch.setattr(Run, "advance", Interrupt(FOUR_DRAWS[name])(Run.advance))
     with pytest.warns(UserWarning, match=r"interrupted: 4 of 6 draws"):
         part = run(QUICK[name], regression, (x, y))
     assert part.sites["w"].shape == (2, 4, 4)
@@ -260,10 +254,8 @@ def test_ctrl_c_keeps_the_draws_made_so_far(name, monkeypatch):
 
 
 def test_ctrl_c_in_mean_field_draws_from_what_was_learnt(monkeypatch):
-    from bnn_zoo.backends._variational import Restart
-
     x, y = orthogonal_design(16)
-    monkeypatch.setattr(Restart, "step", Interrupt(8)(Restart.step))
+    monkeypatch.setattr(Run, "advance", Interrupt(8)(Run.advance))
     with pytest.warns(UserWarning, match="interrupted after 8 of 12 steps"):
         draws = run(QUICK["MeanField"], regression, (x, y))
     assert draws.sites["w"].shape == (1, 6, 4) and draws.history["elbo"].shape == (1, 8)
@@ -272,8 +264,7 @@ def test_ctrl_c_in_mean_field_draws_from_what_was_learnt(monkeypatch):
 @pytest.mark.parametrize("name", ["NUTS", "SGLD"])
 def test_ctrl_c_before_any_draw_says_so(name, monkeypatch):
     x, y = orthogonal_design(16)
-    owner, warm = (_hamiltonian.HamiltonianWalk, "warm") if name == "NUTS" else (_stochastic.StochasticWalk, "step")
-    monkeypatch.setattr(owner, warm, Interrupt(3)(getattr(owner, warm)))
+    monkeypatch.setattr(Run, "advance", Interrupt(3)(Run.advance))
     with pytest.raises(KeyboardInterrupt, match="no draws yet"):
         run(QUICK[name], regression, (x, y))
 

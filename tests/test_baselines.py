@@ -5,8 +5,9 @@ import torch
 from targets import correlated_design, orthogonal_design, regression, regression_posterior
 
 import bnn_zoo as bz
-from bnn_zoo.backends import _stochastic
+from bnn_zoo._random import Streams, Use
 from bnn_zoo.density import FromNet, LogJoint
+from bnn_zoo.run.loop import Run
 
 
 def run(backend, model, data, seed=0):
@@ -48,15 +49,15 @@ def test_chains_of_map_do_not_meet():
 
 def test_ctrl_c_keeps_where_the_optimiser_was(monkeypatch):
     x, y = orthogonal_design(16)
-    step, calls = _stochastic.StochasticWalk.step, iter(range(1000))
+    advance = Run.advance
 
     def interrupted(self, i):
-        if next(calls) == 7:
+        if self.step == 7:
             raise KeyboardInterrupt
-        step(self, i)
+        advance(self, i)
 
     whole = run(bz.MAP(steps=7, step_size=0.01), regression, (x, y)).sites["w"]
-    monkeypatch.setattr(_stochastic.StochasticWalk, "step", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.warns(UserWarning, match="MAP: interrupted after 7 of 50 steps"):
         part = run(bz.MAP(steps=50, step_size=0.01), regression, (x, y)).sites["w"]
     torch.testing.assert_close(part, whole)
@@ -79,21 +80,21 @@ def test_swag_draws_have_the_moments_of_its_snapshots():
     """Given snapshots, the law is N(mean, ½ diag + D Dᵀ / (2 (K − 1))): its variance is that of the snapshots."""
     x, y = orthogonal_design(16)
     settings = bz.SWAG(chains=1, steps=80, warmup=40, thinning=1, draws=40_000, rank=40, step_size=1e-4)
-    walk = settings.walk(LogJoint(regression, (x, y)), None, torch.Generator().manual_seed(0))
+    joint, sites = LogJoint(regression, (x, y)), {"w": torch.empty(1, settings.draws, 4, dtype=torch.float64)}
+    random = Streams(0, Use.MOVES, range(1), joint.device, joint.dtype)
+    run = Run(settings.program(joint), joint, random, settings.sink(joint, sites), joint.device)
     snapshots = torch.randn(40, 1, 4, generator=torch.Generator().manual_seed(1)).double() * torch.tensor(
         [1.0, 2.0, 0.1, 3.0]
     )
     for one in snapshots:
-        walk.kept.add(one, {"lp": torch.zeros(1)})
-    sites = {"w": torch.empty(1, settings.draws, 4, dtype=torch.float64)}
-    walk.into(sites)
-    stats, draws = walk.finish(), sites["w"]
+        run.sink.add(one, {"lp": torch.zeros(1)})
+    (stats, doubts), draws = settings.finished(run, sites, None), sites["w"]
     centred = snapshots[:, 0] - snapshots[:, 0].mean(0)
     covariance = 0.5 * torch.diag(centred.square().mean(0)) + 0.5 * centred.T @ centred / 39
     seen, scale = torch.cov(draws[0].T), covariance.diagonal().sqrt()
     assert ((seen - covariance) / scale / scale[:, None]).abs().max() < 0.03
     torch.testing.assert_close(draws.mean((0, 1)), snapshots[:, 0].mean(0), rtol=0, atol=0.05)
-    assert (stats["snapshots"] == 40).all()
+    assert (stats["snapshots"] == 40).all() and not doubts
 
 
 def test_swag_is_near_the_posterior_mean():

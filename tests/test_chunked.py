@@ -15,8 +15,10 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 import bnn_zoo as bz
 from bnn_zoo import kernels
+from bnn_zoo._random import OneStream
 from bnn_zoo.backends._rows import density_of
 from bnn_zoo.density import ChunkedLogJoint, LogJoint, from_prior
+from bnn_zoo.kernels.hmc import Dynamics
 
 N = 103
 
@@ -146,10 +148,12 @@ def test_hmc_kernel_keeps_float32_positions_and_float64_energies():
     log_joint = ChunkedLogJoint(network(bz.likelihoods.Gaussian()), (x, y), row_chunk=40)
     generator = torch.Generator().manual_seed(0)
     kernel = kernels.HMC(trajectory_length=0.004, jitter=0.0)
-    state = kernel.init(from_prior(log_joint, 2, generator), log_joint)
-    metric, step = kernels.Diagonal(torch.ones_like(state.position)), torch.full((2,), 0.001)
+    position = from_prior(log_joint, 2, generator)
+    random = OneStream(generator, like=position)
+    state = kernel.init(position, log_joint, random)
+    parameters = Dynamics(kernels.Diagonal(torch.ones_like(position)), torch.full((2,), 0.001))
     for _ in range(3):
-        state, info = kernel.step(state, log_joint, metric, step, generator)
+        state, info = kernel.step(log_joint, state, parameters, random)
     assert state.position.dtype == state.gradient.dtype == torch.float32
     assert state.log_joint.dtype == info.energy_error.dtype == torch.float64
     assert (info.acceptance_rate > 0.5).all()

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import TensorDataset
 
 import bnn_zoo as bz
-from bnn_zoo.backends import _chains, _stochastic, _variational
+from bnn_zoo.backends import _stochastic, _variational
 from bnn_zoo.catalogue import of
+from bnn_zoo.run.loop import Run
 
 METHODS = {name: entry.make() for name, entry in of("backend").items()}
 """A new backend is one row of the catalogue."""
@@ -127,24 +128,17 @@ def test_full_batch_methods_refuse_a_dataset(name):
 def test_ctrl_c_keeps_what_was_made(name, monkeypatch):
     """Full batch: the third draw is interrupted. Stochastic gradients: step 33 of 40. Optimisers: where they were."""
     early = dict.fromkeys(ONE_MODE, 8) | {"MeanField": 6, "MCDropout": 6}
-    after = early.get(name, 33 if name in MINIBATCH else 2)
-    owner, method = (
-        (_variational.Restart, "step")
-        if isinstance(METHODS[name], _variational.Variational)
-        else (_stochastic.StochasticWalk, "step")
-        if name in MINIBATCH
-        else (_chains.Walk, "sample")
-    )
-    original, calls = getattr(owner, method), iter(range(10_000))
+    method, original = METHODS[name], Run.advance
+    after = early.get(name, 33) if name in MINIBATCH else method.warmup + 2 * method.thinning
 
     def interrupted(self, i):
-        if next(calls) == after * (METHODS[name].thinning if owner is _chains.Walk else 1):
+        if self.step == after:
             raise KeyboardInterrupt
         return original(self, i)
 
-    monkeypatch.setattr(owner, method, interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.warns(UserWarning, match="interrupted"):
-        draws = fit(name, **({"processes": 1} if owner is _chains.Walk else {})).draws
+        draws = fit(name, **({} if name in MINIBATCH else {"processes": 1})).draws
     made = DRAWS[name] if name in early or name == "SWAG" else 2
     assert next(iter(draws.sites.values())).shape[1] == made
     assert draws.attrs["interrupted"] or name in (*ONE_MODE, "SWAG")
@@ -167,8 +161,7 @@ def broken():
 def test_bad_data_is_refused_before_work_starts(name, what, monkeypatch):
     data, match = broken()[what]
     started = []
-    for owner in (_chains.Walk, _stochastic.StochasticWalk, _variational.Restart):
-        monkeypatch.setattr(owner, "__init__", lambda *a, **k: started.append(1))
+    monkeypatch.setattr(Run, "__init__", lambda *a, **k: started.append(1))
     with pytest.raises(bz.DataError, match=match):
         fit(name, data=data)
     assert not started

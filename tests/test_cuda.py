@@ -29,13 +29,18 @@ from torch.overrides import TorchFunctionMode
 
 import bnn_zoo as bz
 from bnn_zoo import bijections, density, guides, handlers, kernels, likelihoods, nets, predict, priors
+from bnn_zoo._random import OneStream, Streams, Use
 from bnn_zoo._scope import factory
 from bnn_zoo.catalogue import of
 from bnn_zoo.density import log_joint as engine
 from bnn_zoo.density import starts
 from bnn_zoo.diagnostics import ranks
 from bnn_zoo.kernels import adaptation, integrators, mass
+from bnn_zoo.kernels.chees import Lockstep
+from bnn_zoo.kernels.hmc import Dynamics
+from bnn_zoo.kernels.langevin import Heat
 from bnn_zoo.kernels.low_rank import LowRankFisherMass
+from bnn_zoo.kernels.mclmc import Microcanonical
 
 CUDA = torch.device("cuda", 0)
 # A choice by numbers (how many chains are stuck?) has no answer where tensors have none: such a test says what it could.
@@ -399,23 +404,27 @@ def test_every_kernel_is_here():
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_kernel(fake, name, dtype):
     kernel, position = KERNELS[name], torch.randn(CHAINS, DIM, dtype=dtype, device=CUDA)
-    takes = inspect.signature(kernel.init).parameters
-    state = kernel.init(position, plain, *([generator()] if "generator" in takes else []))
-    each = torch.full((CHAINS,), 0.1, dtype=dtype, device=CUDA)
-    settings = {
-        "metric": kernels.Diagonal(torch.ones_like(position)),
-        "scale": torch.ones_like(position),
-        "step_size": each if "temperature" not in inspect.signature(kernel.step).parameters else 1e-3,
-        "length": each if name == "MCLMC" else 0.3,
-        "u": 0.5,
-        "temperature": 1.0,
-        "generator": generator(),
-    }
+    random, each = OneStream(generator(), like=position), torch.full((CHAINS,), 0.1, dtype=dtype, device=CUDA)
+    metric, scale = kernels.Diagonal(torch.ones_like(position)), torch.ones_like(position)
+    special = {"ChEES": Lockstep(metric, each, 0.3), "MCLMC": Microcanonical(scale, each, each)}
+    langevin = name in ("SGLD", "PSGLD", "SGHMC", "SGNHT", "Optimise")
+    parameters = special.get(name, Heat(1e-3, 1.0) if langevin else Dynamics(metric, each))
+    state = kernel.init(position, plain, random)
     for _ in range(2):
-        wanted = list(inspect.signature(kernel.step).parameters)[2:]
-        state, *infos = kernel.step(state, plain, **{n: settings[n] for n in wanted})
-        there(list(state), dtype)
-        there([list(info) for info in infos], dtype)
+        state, info = kernel.step(plain, state, parameters, random)
+        there([list(state), list(info)], dtype)
+
+
+@BOTH
+def test_streams_of_chains(fake, dtype):
+    """But for the one number that all chains share, which is the CPU's."""
+    with unset_fake_temporarily():
+        random = Streams(0, Use.MOVES, range(CHAINS), CUDA, dtype)
+    for shape in ((), (DIM,), (2, DIM), (5000,)):
+        for made in (random.normal(*shape), random.uniform(*shape)):
+            assert made.shape == (CHAINS, *shape) and there(made) and made.dtype == dtype
+    assert random.own(1, 3, DIM).shape == (3, DIM) and there(random.own(1, 3, DIM)) and there(random.ahead, dtype)
+    assert isinstance(random.common(), float) and random.shared.device.type == "cpu"
 
 
 @BOTH
@@ -433,10 +442,11 @@ def test_every_mass_matrix(fake, rule, dtype, monkeypatch):
         "bnn_zoo.kernels.low_rank._basis", lambda x, g: torch.randn_like(x[:3].mT)
     )  # keeps what is large enough
     for metric in (rule.start(position), rule.estimate(seen)):
-        p = metric.sample(generator())
+        random = OneStream(generator(), like=position)
+        p = metric.sample(random)
         there([list(metric), p, metric.velocity(p)], dtype)
-        state = kernels.HMC().init(position, plain)
-        there(adaptation.reasonable_step_size(state, plain, metric, position[:, 0].abs(), generator()), dtype)
+        state = kernels.HMC().init(position, plain, random)
+        there(adaptation.reasonable_step_size(plain, state, metric, position[:, 0].abs(), random), dtype)
 
 
 @BOTH

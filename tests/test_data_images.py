@@ -364,8 +364,8 @@ def test_augmented_rows_are_deterministic_given_the_seed():
     def batches(seed, elsewhere=0):
         torch.manual_seed(elsewhere)
         before = torch.random.get_rng_state()
-        stream = data.minibatches(rows, 2, chains=2, generator=torch.Generator().manual_seed(seed), device=None)
-        made = [stream.next_rows() for _ in range(4)]
+        batches = data.minibatches(rows, 2, chains=2, seed=seed, device=None)
+        made = [batches.rows(step) for step in range(4)]
         assert torch.equal(torch.random.get_rng_state(), before)
         return made
 

@@ -13,11 +13,15 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import bnn_zoo as bz
 from bnn_zoo import kernels
+from bnn_zoo._random import OneStream
 from bnn_zoo.density import LogJoint, compiled, log_joint, simplify, ways
 from bnn_zoo.density.layout import RowsLast, rows_last
 from bnn_zoo.density.starts import Adam, from_prior, from_support
+from bnn_zoo.kernels.chees import Lockstep
+from bnn_zoo.kernels.hmc import Dynamics
 from bnn_zoo.kernels.integrators import inline, leapfrog
 from bnn_zoo.kernels.isokinetic import unit
+from bnn_zoo.kernels.mclmc import Microcanonical
 
 aten = torch.ops.aten
 
@@ -218,28 +222,20 @@ def two():
 
 def walk(joint, name, count=2, chains=3, seed=0):
     """Positions after each of ``count`` transitions of a kernel."""
-    generator, ones = torch.Generator().manual_seed(seed), torch.ones(chains, dtype=torch.float64)
-    position = 0.5 * numbers(chains, joint.dim)
+    ones, position = torch.ones(chains, dtype=torch.float64), 0.5 * numbers(chains, joint.dim)
+    random = OneStream(torch.Generator().manual_seed(seed), like=position)
     metric = kernels.Diagonal(torch.ones_like(position))
-    positions = []
-    if name == "MCLMC":
-        kernel = kernels.MCLMC()
-        state = kernel.init(position, joint, generator)
-    else:
-        kernel = {
-            "NUTS": kernels.NUTS(4),
-            "HMC": kernels.HMC(max_leapfrogs=8),
-            "ChEES": kernels.ChEES(8),
-            "AdjustedMCLMC": kernels.AdjustedMCLMC(max_steps=4),
-        }[name]
-        state = kernel.init(position, joint)
+    dynamics = Dynamics(metric, 0.05 * ones)
+    kernel, parameters = {
+        "NUTS": (kernels.NUTS(4), dynamics),
+        "HMC": (kernels.HMC(max_leapfrogs=8), dynamics),
+        "ChEES": (kernels.ChEES(8), Lockstep(*dynamics, 0.6)),
+        "AdjustedMCLMC": (kernels.AdjustedMCLMC(max_steps=4), dynamics),
+        "MCLMC": (kernels.MCLMC(), Microcanonical(torch.ones_like(position), 0.2 * ones, 3.0 * ones)),
+    }[name]
+    state, positions = kernel.init(position, joint, random), []
     for _ in range(count):
-        if name == "MCLMC":
-            state, _ = kernel.step(state, joint, torch.ones_like(position), 0.2 * ones, 3.0 * ones, generator)
-        elif name == "ChEES":
-            state, *_ = kernel.step(state, joint, metric, 0.05 * ones, 0.3, 0.9, generator)
-        else:
-            state, *_ = kernel.step(state, joint, metric, 0.05 * ones, generator)
+        state, _ = kernel.step(joint, state, parameters, random)
         positions.append(state.position)
     assert (positions[-1] != position).any()
     return torch.stack(positions)

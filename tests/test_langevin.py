@@ -12,6 +12,8 @@ from test_backends import run
 
 import bnn_zoo as bz
 from bnn_zoo import kernels
+from bnn_zoo._random import OneStream
+from bnn_zoo.kernels.langevin import Heat
 from bnn_zoo.schedules import cyclical, exploring
 
 CHAINS = 4_000
@@ -30,9 +32,11 @@ def advance(kernel, log_joint, steps, step_size, temperature=1.0, dim=2, dtype=t
         value, gradient = log_joint(q)
         return value, gradient + noise * torch.randn(q.shape, generator=generator, dtype=dtype)
 
-    state = kernel.init(torch.zeros(chains, dim, dtype=dtype), noisy)
+    start = torch.zeros(chains, dim, dtype=dtype)
+    random = OneStream(generator, like=start)
+    state = kernel.init(start, noisy, random)
     for _ in range(steps):
-        state, info = kernel.step(state, noisy, step_size, temperature, generator)
+        state, info = kernel.step(noisy, state, Heat(step_size, temperature), random)
     return state, info
 
 
@@ -70,7 +74,8 @@ def test_temperature_zero_is_gradient_ascent(kernel):
     state, _ = advance(kernel, gaussian(2.0), 300, 0.1, temperature=0.0)
     assert state.position.abs().max() < 1e-6
     start = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
-    state = kernel.init(start, gaussian(2.0))
+    random = OneStream(torch.Generator(), like=start)
+    state = kernel.init(start, gaussian(2.0), random)
     mine = torch.nn.Parameter(start.clone())
     momentum = 0.8 if isinstance(kernel, kernels.SGHMC) else 0.0
     sgd = torch.optim.SGD([mine], lr=0.05, momentum=momentum)
@@ -79,7 +84,7 @@ def test_temperature_zero_is_gradient_ascent(kernel):
             sgd.zero_grad()
             mine.square().sum().backward()
             sgd.step()
-            state, _ = kernel.step(state, gaussian(2.0), 0.1, 0.0, torch.Generator())
+            state, _ = kernel.step(gaussian(2.0), state, Heat(0.1, 0.0), random)
         torch.testing.assert_close(state.position, mine.detach())
 
 
@@ -124,8 +129,9 @@ def test_psgld_keeps_the_law_where_its_preconditioner_is_constant():
     start = torch.randn(CHAINS, 2, generator=generator, dtype=torch.float64) / precision.sqrt()
     square = (precision).expand(CHAINS, 2).clone()  # E[g²] = λ
     state = kernels.sgld.PSGLDState(start, square, 1)
+    random = OneStream(generator, like=start)
     for _ in range(300):
-        state, _ = kernel.step(state, gaussian(precision), 0.02, 1.0, generator)
+        state, _ = kernel.step(gaussian(precision), state, Heat(0.02, 1.0), random)
     variance = state.position.var(0) * precision
     G = 1 / (1e-5 + precision.sqrt())
     expected = 1 / (1 - 0.02 * G * precision / 4)
@@ -141,11 +147,13 @@ def test_scale_adaptation_learns_the_size_of_gradients_and_then_stays():
         return log_joint(q)[0], scale * torch.randn(q.shape, generator=generator, dtype=q.dtype)
 
     burning, sampling = kernels.SGHMC(0.1, 1.0, True, True), kernels.SGHMC(0.1, 1.0, True, False)
-    state = burning.init(torch.zeros(200, 3).double(), noisy)
+    start = torch.zeros(200, 3).double()
+    random, heat = OneStream(generator, like=start), Heat(1e-4, 1.0)
+    state = burning.init(start, noisy, random)
     for _ in range(2000):
-        state, _ = burning.step(state, noisy, 1e-4, 1.0, generator)
+        state, _ = burning.step(noisy, state, heat, random)
     assert (state.square.sqrt().log().mean(0) - scale.log()).abs().max() < 0.3
-    after, _ = sampling.step(state, noisy, 1e-4, 1.0, generator)
+    after, _ = sampling.step(noisy, state, heat, random)
     assert torch.equal(after.square, state.square)
 
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from test_backends import within_errors
 
 import bnn_zoo as bz
 from bnn_zoo._interrupt import gently, safe_point
-from bnn_zoo.backends import _chains, _processes
+from bnn_zoo.backends import _processes
 from bnn_zoo.backends._processes import Ended, how_many, spread
+from bnn_zoo.run.loop import Run
 
 pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are forked")
 
@@ -171,14 +173,14 @@ def test_an_exception_keeps_its_type(bad, error):
 
 
 def test_an_exception_in_a_sampler_of_a_child(monkeypatch):
-    parent, warm = os.getpid(), bz.backends._hamiltonian.HamiltonianWalk.warm
+    parent, advance = os.getpid(), Run.advance
 
-    def broken(walk, i):
+    def broken(self, i):
         if os.getpid() != parent:
             raise FloatingPointError("in a child")
-        warm(walk, i)
+        advance(self, i)
 
-    monkeypatch.setattr(bz.backends._hamiltonian.HamiltonianWalk, "warm", broken)
+    monkeypatch.setattr(Run, "advance", broken)
     with pytest.raises(FloatingPointError, match="in a child"):
         run(QUICK)
 
@@ -258,24 +260,28 @@ def test_a_failure_here_ends_children_with_results_that_nobody_reads():
 
 
 def interrupt_here(monkeypatch, after, ready):
-    """KeyboardInterrupt in this process at draw ``after``, once the others have made ``ready`` draws each."""
-    parent, sample = os.getpid(), _chains.Walk.sample
+    """KeyboardInterrupt in this process at draw ``after``, once the others have made ``ready`` draws each.
+
+    Of runs with the warm-up of ``QUICK`` and no thinning.
+    """
+    parent, advance = os.getpid(), Run.advance
     read, write = os.pipe()
 
-    def interrupted(walk, i):
-        if os.getpid() != parent and i == ready:
+    def interrupted(self, i):
+        draw = self.step - QUICK.warmup
+        if os.getpid() != parent and draw == ready:
             os.write(write, b"!")
-        if os.getpid() == parent and i == after:
+        if os.getpid() == parent and draw == after:
             os.read(read, 1)
             raise KeyboardInterrupt
-        sample(walk, i)
+        advance(self, i)
 
-    monkeypatch.setattr(_chains.Walk, "sample", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
 
 
 def test_ctrl_c_returns_the_draws_of_all(monkeypatch):
     """The others would go on for a million draws: the signal reaches them."""
-    backend = bz.NUTS(chains=4, warmup=20, draws=1_000_000, processes=2, compile=False)
+    backend = replace(QUICK, draws=1_000_000, compile=False)
     interrupt_here(monkeypatch, after=5, ready=12)
     with pytest.warns(UserWarning, match="interrupted: 5 of 1000000 draws"):
         draws = run(backend)
@@ -334,14 +340,14 @@ def test_ctrl_c_again_does_not_wait_for_a_long_step():
 
 
 def test_ctrl_c_in_warm_up_says_so(monkeypatch):
-    parent, warm = os.getpid(), bz.backends._hamiltonian.HamiltonianWalk.warm
+    parent, advance = os.getpid(), Run.advance
 
-    def interrupted(walk, i):
-        if os.getpid() == parent and i == 3:
+    def interrupted(self, i):
+        if os.getpid() == parent and self.step == 3:
             raise KeyboardInterrupt
-        warm(walk, i)
+        advance(self, i)
 
-    monkeypatch.setattr(bz.backends._hamiltonian.HamiltonianWalk, "warm", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt, match="no draws yet"):
         run(QUICK)
     assert_no_children()
@@ -349,25 +355,19 @@ def test_ctrl_c_in_warm_up_says_so(monkeypatch):
 
 def test_ctrl_c_keeps_the_draws_of_those_that_have_some(monkeypatch):
     """This process draws while the other still warms up: its two chains are returned."""
-    parent, warm = os.getpid(), bz.backends._hamiltonian.HamiltonianWalk.warm
+    parent, advance = os.getpid(), Run.advance
     read, write = os.pipe()
 
-    def slow(walk, i):
-        if os.getpid() != parent and i == 3:
+    def interrupted(self, i):
+        if os.getpid() != parent and self.step == 3:
             os.write(write, b"!")
             until_interrupted()
-        warm(walk, i)
-
-    sample = _chains.Walk.sample
-
-    def interrupted(walk, i):
-        if i == 4:
+        if self.step == QUICK.warmup + 4:
             os.read(read, 1)
             raise KeyboardInterrupt
-        sample(walk, i)
+        advance(self, i)
 
-    monkeypatch.setattr(bz.backends._hamiltonian.HamiltonianWalk, "warm", slow)
-    monkeypatch.setattr(_chains.Walk, "sample", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.warns(UserWarning, match="2 of 4 chains were still in warm-up and are left out"):
         with pytest.warns(UserWarning, match="interrupted: 4 of 8 draws were made"):
             draws = run(QUICK)

@@ -12,12 +12,15 @@ from targets import correlated_design, gamma_rate, orthogonal_design, regression
 
 import bnn_zoo as bz
 from bnn_zoo import kernels
-from bnn_zoo.backends import _chains
+from bnn_zoo._random import OneStream
 from bnn_zoo.diagnostics import ess_bulk, ess_mean
 from bnn_zoo.kernels import LEAPFROG, MCLACHLAN
-from bnn_zoo.kernels.chees import Flight, TrajectoryLength, van_der_corput
+from bnn_zoo.kernels.chees import Flight, Lockstep, TrajectoryLength, van_der_corput
 from bnn_zoo.kernels.energy_variance import EnergyVariance
+from bnn_zoo.kernels.hmc import Dynamics
 from bnn_zoo.kernels.isokinetic import trajectory, turn, unit
+from bnn_zoo.kernels.mclmc import MCLMCState, Microcanonical
+from bnn_zoo.run.loop import Run
 
 SAMPLERS = {
     "AdjustedMCLMC": bz.AdjustedMCLMC(chains=16, warmup=80, draws=40),
@@ -161,14 +164,14 @@ def mixed_logistics(x):
 
 def transitions(name, state, metric, count=4):
     """``count`` transitions with steps so large that many are rejected."""
-    generator, chains = seeded(3), len(state.position)
+    random, chains = OneStream(seeded(3), like=state.position), len(state.position)
     steps = {"HMC": 0.4, "NUTS": 0.45, "AdjustedMCLMC": 1.2, "ChEES": 0.4, "RandomWalk": 0.6}
     step = torch.full((chains,), steps[name], dtype=torch.float64)
     kernel = kernels.NUTS(max_tree_depth=3) if name == "NUTS" else getattr(kernels, name)()
     rates = []
-    for i in range(count):
-        more = (2.5, van_der_corput(i + 1)) if name == "ChEES" else ()
-        state, info, *_ = kernel.step(state, mixed_logistics, metric, step, *more, generator)
+    parameters = Lockstep(metric, step, 2.5) if name == "ChEES" else Dynamics(metric, step)
+    for _ in range(count):
+        state, info = kernel.step(mixed_logistics, state, parameters, random)
         rates.append(info.acceptance_rate.mean())
     return state, torch.stack(rates).mean()
 
@@ -179,7 +182,7 @@ def test_exact_kernels_leave_the_law_as_it_is(name):
     chains = 20_000
     share = torch.rand(chains, 3, generator=seeded(1), dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
     position = torch.logit(share) @ MIX.T
-    start = kernels.HMC.init(position, mixed_logistics)
+    start = getattr(kernels, name).init(position, mixed_logistics, OneStream(seeded(), like=position))
     metric = kernels.Diagonal(torch.tensor([2.0, 2.0, 20.0], dtype=torch.float64).expand(chains, 3))
     state, rate = transitions(name, start, metric)
     assert (0.2 if name == "RandomWalk" else 0.4) < rate < 0.9
@@ -204,9 +207,10 @@ def test_mclmc_takes_back_steps_that_leave_the_finite_numbers():
 
     x = torch.tensor([[0.01, 0.0], [3.0, 0.0]], dtype=torch.float64)
     u = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-    state = kernels.mclmc.MCLMCState(x, u, *half(x))
+    state = MCLMCState(x, u, *half(x))
     one = torch.ones(2, dtype=torch.float64)
-    new, info = kernels.MCLMC().step(state, half, torch.ones_like(x), 0.5 * one, 1e8 * one, seeded())
+    parameters = Microcanonical(torch.ones_like(x), 0.5 * one, 1e8 * one)
+    new, info = kernels.MCLMC().step(half, state, parameters, OneStream(seeded(), like=x))
     assert info.diverging.tolist() == [True, False] and info.energy_error.isinf().tolist() == [True, False]
     torch.testing.assert_close((new.position[0], new.velocity[0]), (x[0], -u[0]), rtol=0, atol=1e-3)
     assert (new.position[1] != x[1]).any() and new.log_joint.isfinite().all()
@@ -219,12 +223,13 @@ def test_mclmc_takes_back_steps_with_a_huge_energy_error():
         return -0.5e6 * x.square().sum(-1), -1e6 * x
 
     x = torch.full((1, 10), 1e-3, dtype=torch.float64)
-    state = kernels.MCLMC().init(x, sharp, seeded())
-    new, info = kernels.MCLMC().step(state, sharp, torch.ones_like(x), x.new_ones(1), x.new_ones(1) * 5, seeded())
+    random, one = OneStream(seeded(), like=x), x.new_ones(1)
+    state = kernels.MCLMC().init(x, sharp, random)
+    new, info = kernels.MCLMC().step(sharp, state, Microcanonical(torch.ones_like(x), one, 5 * one), random)
     assert info.diverging.tolist() == [True] and info.energy_error.isinf().all()
     torch.testing.assert_close(new.position, x, rtol=0, atol=0)
-    step = x.new_full((1,), 1e-4)
-    new, info = kernels.MCLMC().step(state, sharp, torch.ones_like(x), step, 5 * step, seeded())
+    step = 1e-4 * one
+    new, info = kernels.MCLMC().step(sharp, state, Microcanonical(torch.ones_like(x), step, 5 * step), random)
     assert not info.diverging.any() and (new.position != x).all()
 
 
@@ -382,16 +387,15 @@ def test_trajectory_length_finds_the_best_of_an_isotropic_gaussian():
     def gaussian(x):
         return -0.5 * x.square().sum(-1), -x
 
-    generator = seeded()
-    state = kernels.ChEES.init(normal(chains, 5), gaussian)
+    start = normal(chains, 5)
+    random = OneStream(seeded(), like=start)
+    state = kernels.ChEES.init(start, gaussian, random)
     tuner = TrajectoryLength(math.log(0.3), log_average=math.log(0.3))
     step = torch.full((chains,), 0.3, dtype=torch.float64)
-    for i in range(1, 301):
+    for _ in range(300):
         before = state.position
-        state, info, flight = kernels.ChEES().step(
-            state, gaussian, metric, step, math.exp(tuner.log_length), van_der_corput(i), generator
-        )
-        tuner.update(before, flight, info.acceptance_rate, metric)
+        state, info = kernels.ChEES().step(gaussian, state, Lockstep(metric, step, math.exp(tuner.log_length)), random)
+        tuner.update(before, info.flight, info.acceptance_rate, metric)
     assert 2.25 / 1.4 < math.exp(tuner.log_average) < 2.25 * 1.4
 
 
@@ -489,7 +493,7 @@ def test_low_rank_momenta_have_the_covariance_m():
     vectors = torch.linalg.qr(torch.tensor([[1.0, 2.0], [0.5, -1.0], [2.0, 0.3]], dtype=torch.float64))[0]
     scale, values = torch.tensor([0.5, 1.0, 3.0]).double(), torch.tensor([9.0, 0.2]).double()
     metric = kernels.LowRank(scale.expand(50_000, -1), vectors.expand(50_000, -1, -1), values.expand(50_000, -1))
-    p = metric.sample(seeded())
+    p = metric.sample(OneStream(seeded(), like=metric.scale))
     inverse = scale[:, None] * (torch.eye(3).double() + vectors * (values - 1) @ vectors.T) * scale
     torch.testing.assert_close(metric.velocity(p)[:5], p[:5] @ inverse)
     z = p * scale
@@ -557,14 +561,14 @@ def test_statistics_and_export(name):
 def test_ctrl_c_keeps_the_draws_made_so_far(name, monkeypatch):
     x, y = orthogonal_design(16)
     backend = replace(QUICK[name], thinning=1)
-    whole, original, left = run(backend, regression, (x, y)), _chains.Walk.sample, iter(range(4))
+    whole, original = run(backend, regression, (x, y)), Run.advance
 
-    def sample(walk, i):
-        if next(left, None) is None:
+    def advance(self, i):
+        if self.step == backend.warmup + 4:
             raise KeyboardInterrupt
-        original(walk, i)
+        original(self, i)
 
-    monkeypatch.setattr(_chains.Walk, "sample", sample)
+    monkeypatch.setattr(Run, "advance", advance)
     with pytest.warns(UserWarning, match=r"interrupted: 4 of 6 draws"):
         part = run(backend, regression, (x, y))
     assert torch.equal(part.sites["w"], whole.sites["w"][:, :4]) and part.attrs["interrupted"]

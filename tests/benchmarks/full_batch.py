@@ -24,7 +24,9 @@ from pyro import poutine
 
 import bnn_zoo as bz
 from bnn_zoo import kernels
+from bnn_zoo._random import OneStream
 from bnn_zoo.density import ChunkedLogJoint, LogJoint, from_prior
+from bnn_zoo.kernels.hmc import Dynamics
 
 CHUNK, TRAJECTORIES, LEAPFROGS, STEP_SIZE = 1_000, 3, 2, 1e-3
 
@@ -101,15 +103,15 @@ def trajectories(model: bz.BNN, log_joint: ChunkedLogJoint, position: torch.Tens
         ends.append((q, value))
         return value, gradient
 
-    generator = torch.Generator().manual_seed(1)
+    random = OneStream(torch.Generator().manual_seed(1), like=position)
     kernel = kernels.HMC(trajectory_length=LEAPFROGS * STEP_SIZE, jitter=0.0, max_leapfrogs=LEAPFROGS)
-    metric = kernels.Diagonal(prior_variances(log_joint))
-    state = kernel.init(position, watched)
+    parameters = Dynamics(kernels.Diagonal(prior_variances(log_joint)), torch.full((1,), STEP_SIZE))
+    state = kernel.init(position, watched, random)
     coarse = summed_in_float32(model, log_joint, position, rows)
     seconds = 0.0
     for i in range(TRAJECTORIES):
         before, begin = state.log_joint, time.process_time()
-        state, info = kernel.step(state, watched, metric, torch.full((1,), STEP_SIZE), generator)
+        state, info = kernel.step(watched, state, parameters, random)
         seconds += time.process_time() - begin
         end, value = ends[-1]
         coarse_end = summed_in_float32(model, log_joint, end, rows)

@@ -16,7 +16,9 @@ from pyro.infer import HMC as PyroHMC
 
 import bnn_zoo as bz
 from bnn_zoo import kernels
+from bnn_zoo._random import OneStream
 from bnn_zoo.density import from_prior
+from bnn_zoo.kernels.hmc import Dynamics
 
 CHAINS, STEPS, STEP_SIZE = 4, 32, 1e-3
 
@@ -27,15 +29,16 @@ def ours(model, data, compile: bool):
     log_joint = bz.LogJoint(model, data, compile=compile)
     generator = torch.Generator(log_joint.device).manual_seed(0)
     kernel = kernels.HMC(trajectory_length=STEPS * STEP_SIZE, jitter=0.0, max_leapfrogs=STEPS)
-    state = kernel.init(from_prior(log_joint, CHAINS, generator), log_joint)
-    metric = kernels.Diagonal(torch.ones_like(state.position))
-    step = torch.full_like(state.log_joint, STEP_SIZE)
-    box = [kernel.step(state, log_joint, metric, step, generator)[0]]
+    position = from_prior(log_joint, CHAINS, generator)
+    random = OneStream(generator, like=position)
+    state = kernel.init(position, log_joint, random)
+    parameters = Dynamics(kernels.Diagonal(torch.ones_like(position)), torch.full_like(state.log_joint, STEP_SIZE))
+    box = [kernel.step(log_joint, state, parameters, random)[0]]
     first = time.perf_counter() - begin
 
     def work() -> float:
         for _ in range(10):
-            box[0], info = kernel.step(box[0], log_joint, metric, step, generator)
+            box[0], info = kernel.step(log_joint, box[0], parameters, random)
         return 10 * CHAINS * float(info.n_steps[0])
 
     return work, first

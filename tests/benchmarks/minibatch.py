@@ -25,8 +25,9 @@ import torch
 from _common import alternate, arguments, report
 
 import bnn_zoo as bz
+from bnn_zoo._random import Streams, Use
 from bnn_zoo.backends._rows import rows_and_density
-from bnn_zoo.backends._variational import Restart
+from bnn_zoo.run import Recorder, Run
 
 BATCH, ROWS, STEPS = 128, 60_000, 20
 Rows = tuple[torch.Tensor, torch.Tensor]
@@ -58,10 +59,13 @@ def repeated(step: Any) -> Any:
 
 def sgld(net: torch.nn.Module, rows: Rows, chains: int = 1) -> Any:
     model = bz.BNN(net, bz.priors.Normal(0.1), bz.likelihoods.Categorical())
-    settings = bz.SGLD(chains=chains, batch_size=BATCH, steps=10**6, step_size=1e-7)
+    settings = bz.SGLD(chains=chains, batch_size=BATCH, steps=10**6, warmup=0, step_size=1e-7)
     log_joint, batches = rows_and_density(model, rows, batch_size=BATCH, chains=chains, seed=0, device=None)
-    walk = settings.walk(log_joint, batches, torch.Generator().manual_seed(0))
-    return repeated(lambda: walk.step(0))
+    random = Streams(0, Use.MOVES, range(chains), log_joint.device, log_joint.dtype)
+    program, sink = settings.program(log_joint), Recorder(settings.drawn)
+    run = Run(program, log_joint, random, sink, log_joint.device, rows=batches.rows)
+    run.begin(settings.init(log_joint, chains, torch.Generator().manual_seed(0)))
+    return repeated(run.advance)
 
 
 def sgd(net: torch.nn.Module, rows: Rows) -> Any:
@@ -104,12 +108,8 @@ def mean_field(net: torch.nn.Module, rows: Rows, compile: bool = False) -> Any:
     settings = bz.MeanField(batch_size=BATCH, handler=bz.handlers.LocalReparameterization, compile=compile, steps=10**6)
     log_joint, batches = rows_and_density(model, rows, batch_size=BATCH, chains=1, seed=0, device=None)
     start = log_joint.constrain(bz.density.FromNet(net)(log_joint, 1, torch.Generator().manual_seed(0)))
-    restart = Restart(settings, log_joint, batches, {k: v[0] for k, v in start.items()})
-
-    def step() -> None:
-        restart.step(0)
-
-    return repeated(step)
+    run = settings._begun(log_joint, batches, {k: v[0] for k, v in start.items()}, {}, None)
+    return repeated(run.advance)
 
 
 def tyxe_mean_field(net: torch.nn.Module, rows: Rows) -> Any:

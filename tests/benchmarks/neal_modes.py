@@ -29,7 +29,8 @@ from torch import Tensor
 
 import bnn_zoo as bz
 from bnn_zoo import kernels
-from bnn_zoo.kernels.hmc import HMCState
+from bnn_zoo._random import OneStream
+from bnn_zoo.kernels.hmc import Dynamics, HMCState
 from bnn_zoo.kernels.metric import Diagonal
 from bnn_zoo.predict.prediction import predict
 
@@ -117,7 +118,7 @@ def sample(log_joint: bz.LogJoint, warmup: int, rounds: int, thinning: int, seed
     generator = torch.Generator().manual_seed(seed)
     windows = Windows(log_joint, SETS)
     position = bz.density.BestOf()(log_joint, len(windows.target), generator)
-    start, tuning = position[:, windows.index], Tuning(log_joint.dim)
+    start, tuning, random = position[:, windows.index], Tuning(log_joint.dim), OneStream(generator, like=position)
     windows.draw_to(start, 0.0)
     state = HMCState(position, *windows(position))
     who, kept, path, begin = torch.arange(len(position)), [], [], time.perf_counter()
@@ -128,7 +129,7 @@ def sample(log_joint: bz.LogJoint, warmup: int, rounds: int, thinning: int, seed
         length = 0.999 * LEAPFROGS * float(tuning.step.mean())
         metric = Diagonal(tuning.variance.repeat_interleave(SETS, 0))
         kernel = replace(kernels.HMC(), trajectory_length=length, jitter=0.3)
-        state, info = kernel.step(state, windows, metric, tuning.step.repeat_interleave(SETS), generator)
+        state, info = kernel.step(windows, state, Dynamics(metric, tuning.step.repeat_interleave(SETS)), random)
         if i < warmup:
             tuning.update(i, state, info.acceptance_rate)
             if i in [warmup * share // 10 for share in (4, 5, 7, 9)]:

@@ -9,7 +9,6 @@ inputs and of the log joint are tested for uniformity by χ² with 16 bins, and 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import torch
 from scipy.stats import chi2
 
 import bnn_zoo as bz
+from bnn_zoo._random import OneStream
+from bnn_zoo.run import Recorder, Run
 
 ROWS, DRAWS, BINS = 20, 127, 16
 QUANTITIES = ("noise", "f(-1)", "f(0.5)", "log joint")
@@ -60,14 +61,13 @@ def ranks(backend: Any, replicates: int, seed: int = 0) -> np.ndarray:
     rows = (x.expand(replicates, *x.shape), y)
     log_joint = bz.LogJoint(model(), (x, y[0]), rows_per_chain=True)
     target = Replicates(log_joint, rows)
-    settings = replace(backend, init=lambda *_: truth + 0.1 * torch.randn(truth.shape, generator=generator).double())
-    walk = settings.walk(target, replicates, generator)
-    for i in range(settings.warmup):
-        walk.warm(i)
-    walk.settle()
-    for i in range(settings.draws * settings.thinning):
-        walk.sample(i)
-    positions, stats = walk.kept.result()
+    start = truth + 0.1 * torch.randn(truth.shape, generator=generator).double()
+    program, random = backend.program(target.dim, replicates), OneStream(generator, like=start)
+    run = Run(program, target, random, Recorder(DRAWS), target.device)
+    run.begin(start)
+    for _ in range(sum(program.phases.values())):
+        run.advance()
+    positions, stats = run.sink.result()
     drawn = quantities(single, positions, stats["lp"])
     true = quantities(single, truth[:, None], target(truth)[0][:, None])
     return (drawn < true).sum(1).numpy()

@@ -14,8 +14,9 @@ from forks import alive, children, in_a_fork, start
 from targets import orthogonal_design, regression
 
 import bnn_zoo as bz
-from bnn_zoo.backends import _chains, _hamiltonian
+from bnn_zoo.backends._ascent import SiteSink
 from bnn_zoo.backends._processes import spread
+from bnn_zoo.run.loop import Run
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="processes are looked at in /proc")
 
@@ -39,22 +40,22 @@ def until(true, seconds=30.0):
 # ---------------------------------------------------------------------------------------------------- a killed child
 
 
-def kill_a_child(monkeypatch, phase, at):
-    """The forked group of chains kills itself at transition ``at`` of warm-up or draws."""
-    parent, usual = os.getpid(), {"warm": _hamiltonian.HamiltonianWalk.warm, "sample": _chains.Walk.sample}[phase]
+def kill_a_child(monkeypatch, at):
+    """The forked group of chains kills itself at transition ``at``, those of the warm-up included."""
+    parent, usual = os.getpid(), Run.advance
 
-    def killed(walk, i):
-        if os.getpid() != parent and i == at:
+    def killed(self, i):
+        if os.getpid() != parent and self.step == at:
             os.kill(os.getpid(), signal.SIGKILL)
-        usual(walk, i)
+        usual(self, i)
 
-    monkeypatch.setattr(_hamiltonian.HamiltonianWalk if phase == "warm" else _chains.Walk, phase, killed)
+    monkeypatch.setattr(Run, "advance", killed)
 
 
-@pytest.mark.parametrize("phase", ["warm", "sample"])
-def test_a_killed_child_is_noticed_at_once_and_the_others_keep_their_draws(phase, monkeypatch):
+@pytest.mark.parametrize("at", [3, LONG.warmup + 3], ids=["warm-up", "draws"])
+def test_a_killed_child_is_noticed_at_once_and_the_others_keep_their_draws(at, monkeypatch):
     """This process would go on for a million draws."""
-    kill_a_child(monkeypatch, phase, 3)
+    kill_a_child(monkeypatch, at)
     with pytest.warns(
         UserWarning, match=r"chains 2, 3 of 4 are lost, their process ended with exit code -9 \(out of memory"
     ):
@@ -69,7 +70,7 @@ def test_a_killed_child_is_noticed_at_once_and_the_others_keep_their_draws(phase
 def test_draws_of_the_others_are_those_of_an_unharmed_run(monkeypatch):
     quick = bz.NUTS(chains=3, warmup=5, draws=20, processes=3)
     whole = run(quick)
-    kill_a_child(monkeypatch, "sample", 19)
+    kill_a_child(monkeypatch, quick.warmup + 19)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         part = run(quick)
@@ -77,7 +78,7 @@ def test_draws_of_the_others_are_those_of_an_unharmed_run(monkeypatch):
 
 
 def test_killed_before_there_are_draws(monkeypatch):
-    kill_a_child(monkeypatch, "warm", 0)
+    kill_a_child(monkeypatch, 0)
     backend = bz.NUTS(chains=4, warmup=1_000_000, draws=5, processes=2, compile=False)
     with pytest.raises(RuntimeError, match=r"process with chains 2, 3 ended with exit code -9 .*use fewer processes"):
         run(backend)
@@ -85,14 +86,14 @@ def test_killed_before_there_are_draws(monkeypatch):
 
 
 def test_an_error_in_a_child_is_raised_at_once(monkeypatch):
-    parent, sample = os.getpid(), _chains.Walk.sample
+    parent, advance = os.getpid(), Run.advance
 
-    def broken(walk, i):
-        if os.getpid() != parent:
+    def broken(self, i):
+        if os.getpid() != parent and self.step >= LONG.warmup:
             raise FloatingPointError("in a child")
-        sample(walk, i)
+        advance(self, i)
 
-    monkeypatch.setattr(_chains.Walk, "sample", broken)
+    monkeypatch.setattr(Run, "advance", broken)
     with pytest.raises(FloatingPointError, match="in a child"):
         run(LONG)
     assert not children()
@@ -220,16 +221,14 @@ def test_ctrl_c_while_torch_traces_does_no_harm():
     ids=lambda b: type(b).__name__,
 )
 def test_an_interrupted_optimum_says_so(backend, monkeypatch):
-    from bnn_zoo.backends.map import Ascent
+    advance = Run.advance
 
-    sample = Ascent.sample
-
-    def interrupted(walk, i):
-        if i == 7:
+    def interrupted(self, i):
+        if self.step == 7:
             raise KeyboardInterrupt
-        sample(walk, i)
+        advance(self, i)
 
-    monkeypatch.setattr(Ascent, "sample", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.warns(UserWarning, match="interrupted after 7 of 1000000 steps"):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not curve down")
@@ -237,39 +236,35 @@ def test_an_interrupted_optimum_says_so(backend, monkeypatch):
     assert draws.attrs["interrupted"] is True
 
 
-def test_ctrl_c_in_the_second_restart_keeps_the_first(monkeypatch):
-    """Before its first step, and while draws of it are made."""
-    from bnn_zoo.backends._variational import Restart
-
+@pytest.mark.parametrize("at", [0, 20], ids=["first step", "first draw"])
+def test_ctrl_c_in_the_second_restart_keeps_the_first(at, monkeypatch):
+    """Before its first step, and before there are draws of it."""
     whole = run(bz.MeanField(chains=2, steps=20, draws=30))
-    step, made = Restart.step, []
+    advance, fits = Run.advance, []
 
-    def interrupted(fit, i):
-        made.append(i)
-        if len(made) == 21:
+    def interrupted(self, i):
+        if self.step == 0:
+            fits.append(self)
+        if len(fits) == 2 and self.step == at:
             raise KeyboardInterrupt
-        step(fit, i)
+        advance(self, i)
 
-    monkeypatch.setattr(Restart, "step", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.warns(UserWarning, match="interrupted: 1 of 2 restarts are returned"):
         draws = run(bz.MeanField(chains=2, steps=20, draws=30))
     assert draws.attrs["interrupted"] and torch.equal(draws.sites["w"], whole.sites["w"][:1])
 
 
 def test_ctrl_c_while_q_is_drawn_from_keeps_what_there_is(monkeypatch):
-    from bnn_zoo.backends._variational import Restart
-
     whole = run(bz.MeanField(chains=2, steps=20, draws=30))
-    draw, calls = Restart.draw, []
+    add = SiteSink.add
 
-    class Stops(dict):
-        def __getitem__(self, name):
-            calls.append(name)
-            if len(calls) == 11:
-                raise KeyboardInterrupt
-            return super().__getitem__(name)
+    def interrupted(sink, values, stats):
+        if sink.count == 10:
+            raise KeyboardInterrupt
+        add(sink, values, stats)
 
-    monkeypatch.setattr(Restart, "draw", lambda fit, sites: draw(fit, Stops(sites)))
+    monkeypatch.setattr(SiteSink, "add", interrupted)
     with pytest.warns(UserWarning, match="10 draws are from q"):
         draws = run(bz.MeanField(chains=2, steps=20, draws=30))
     assert draws.attrs["interrupted"] and torch.equal(draws.sites["w"], whole.sites["w"][:1, :10])

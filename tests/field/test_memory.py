@@ -16,6 +16,7 @@ import bnn_zoo as bz
 from bnn_zoo import _memory
 from bnn_zoo.backends import _draws
 from bnn_zoo.predict import passes, whole
+from bnn_zoo.run.loop import Run
 
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak is read from /proc")
 DATA = orthogonal_design(16)
@@ -107,16 +108,14 @@ def test_draws_are_the_same_in_blocks_of_any_size(monkeypatch):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_interrupted_draws_take_no_more_room_than_they_need(processes, monkeypatch):
-    from bnn_zoo.backends import _chains
+    advance = Run.advance
 
-    sample = _chains.Walk.sample
-
-    def interrupted(walk, i):
-        if i == 7:
+    def interrupted(self, i):
+        if self.step == 4 + 7:
             raise KeyboardInterrupt
-        sample(walk, i)
+        advance(self, i)
 
-    monkeypatch.setattr(_chains.Walk, "sample", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.warns(UserWarning, match="7 of 100000 draws"):
         draws = run(bz.NUTS(chains=2, warmup=4, draws=100_000, processes=processes, compile=False))
     w = draws.sites["w"]

@@ -226,9 +226,9 @@ def test_refused_with_the_name_of_the_setting(row):
 def test_draws_that_no_memory_holds_are_refused_before_warm_up(name, monkeypatch):
     from dataclasses import replace
 
-    from bnn_zoo.backends import _loop
+    from bnn_zoo.run import loop
 
-    monkeypatch.setattr(_loop, "tqdm", lambda *_, **__: pytest.fail("the run had started"))
+    monkeypatch.setattr(loop, "tqdm", lambda *_, **__: pytest.fail("the run had started"))
     many = {"draws": 10**13} if "draws" in METHODS[name].__dataclass_fields__ else {"chains": 10**13}
     with pytest.raises(
         ValueError, match=rf"{name}: .* draws with chains=.* need .*B, and .* of memory are free: keep fewer"

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import bnn_zoo as bz
+from bnn_zoo._random import OneStream
 from bnn_zoo.kernels.adaptation import DualAveraging
+from bnn_zoo.kernels.hmc import Dynamics
 
 RULES = [bz.DiagonalMass, bz.FisherMass, bz.DenseMass, bz.LowRankFisherMass]
 DIM, CHAINS, DRAWS = 5, 4, 400
@@ -38,7 +40,8 @@ def test_one_spoilt_chain_leaves_the_mass_matrix_right(rule, pooled, spoilt, dty
     metric = rule.estimate(seen_by(rule, torch.full((DIM,), spoilt, dtype=dtype), dtype))
     ratio = variances(metric) / SCALES.to(dtype) ** 2
     assert ((ratio > 0.7) & (ratio < 1.4)).all(), ratio
-    momentum = metric.sample(torch.Generator().manual_seed(0))
+    like = torch.zeros(CHAINS, DIM, dtype=dtype)
+    momentum = metric.sample(OneStream(torch.Generator().manual_seed(0), like=like))
     assert momentum.dtype == dtype and momentum.isfinite().all()
 
 
@@ -85,14 +88,14 @@ def test_a_run_with_a_chain_that_cannot_move_samples_with_the_others(rule):
         elsewhere = (torch.arange(4) == 3) & (position != 0.0).any(1)
         return torch.where(elsewhere, -torch.inf, value), gradient
 
-    generator, mass = torch.Generator().manual_seed(0), rule(pooled=False)
-    position = torch.zeros(4, 3)
+    position, mass = torch.zeros(4, 3), rule(pooled=False)
+    random = OneStream(torch.Generator().manual_seed(0), like=position)
     kernel, stepper = bz.NUTS(max_tree_depth=4).kernel, DualAveraging(0.8, pooled=False)
-    state, metric, seen = kernel.init(position, log_joint), mass.start(position), mass.estimator()
+    state, metric, seen = kernel.init(position, log_joint, random), mass.start(position), mass.estimator()
     stepper.restart(torch.full((4,), 0.3))
     kept = []
     for i in range(350):
-        state, info = kernel.step(state, log_joint, metric, stepper.step_size, generator)
+        state, info = kernel.step(log_joint, state, Dynamics(metric, stepper.step_size), random)
         stepper.update(info.acceptance_rate)
         seen.update(state.position, state.gradient)
         if i == 100:
