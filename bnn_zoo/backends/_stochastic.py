@@ -124,8 +124,9 @@ class StochasticGradient:
 
     def finished(self, run: Run, sites: dict[str, Tensor], batches: Any) -> tuple[dict[str, Tensor], list[str]]:
         """After the last step: statistics ``[chain, draw]`` of the draws, which are now in ``sites``, and doubts."""
+        stats = run.sink.result()  # which also finds out which draws are finite
         count, found = self.before_lost(run.sink.finite[: run.sink.count])
-        return {k: v[:, :count] for k, v in run.sink.result().items()}, found
+        return {k: v[:, :count] for k, v in stats.items()}, found
 
     def before_lost(self, good: Tensor) -> tuple[int, list[str]]:
         """How many of the draws ``good [draw]`` come before the first that is not finite, and a doubt if one is."""
