@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 from forks import in_a_fork
@@ -110,3 +111,29 @@ def test_the_compiler_works_alone_in_a_fork():
     with config.patch(compile_threads=4):
         _torch.compile_alone()
         assert config.compile_threads == 1
+
+
+class Words(np.random.bit_generator.ISeedSequence):
+    """Stands in for a seed sequence: one seed of 64 bits, and other words after it."""
+
+    def __init__(self, word):
+        self.word = word
+
+    def generate_state(self, n_words, dtype=np.uint32):
+        return np.full(n_words, 5 if np.dtype(dtype) == np.uint64 else self.word, dtype)
+
+
+def test_a_generator_is_seeded_by_all_of_its_words():
+    """It is numpy's: 32 bits at a time, over two rounds of its 624 words. Numpy gives the last word of its state first."""
+    sequence = np.random.SeedSequence(2**64 - 1, spawn_key=(1, 2))
+    expected = torch.from_numpy(np.random.MT19937(sequence).random_raw(1500).astype(np.int64))[1:]
+    made = torch.randint(2**24, (1499,), generator=_torch.seed_wholly(torch.Generator(), sequence))
+    assert torch.equal(made, expected % 2**24)
+    used = torch.Generator()
+    torch.randn(3, generator=used)  # in the midst of words, with half a pair of normal numbers left
+    fresh, again = (_torch.seed_wholly(g, sequence) for g in (torch.Generator(), used))
+    assert torch.equal(torch.randn(5, generator=fresh), torch.randn(5, generator=again))
+    one, other = (_torch.seed_wholly(torch.Generator(), Words(word)) for word in (1, 2))
+    assert one.initial_seed() == other.initial_seed() == 5
+    assert not torch.isin(torch.rand(700, generator=one), torch.rand(700, generator=other)).all()
+    assert torch.rand(1, generator=one) != torch.rand(1, generator=other)
