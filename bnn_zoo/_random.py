@@ -70,6 +70,11 @@ def generator(device: torch.device | str, seed: Any, use: Use, *at: int) -> torc
     return seed_wholly(torch.Generator(device), _sequence(seed, use, *at))
 
 
+def counter(seed: Any, use: Use, *at: int) -> np.random.Generator:
+    """Numpy's generator at the beginning of that stream: where torch's twister would take longer to seed than to use."""
+    return np.random.Generator(np.random.PCG64DXSM(_sequence(seed, use, *at)))
+
+
 class Streams:
     """Random numbers of chains, a stream for each: those of a chain do not depend on which other chains there are.
 
@@ -107,7 +112,8 @@ class Streams:
         if left is None or not len(left):
             left = self._drawn(kind, AHEAD // size, size)
         self.ahead[key] = left[1:]
-        return left[0] if len(shape) == 1 else left[0].reshape(len(self.generators), *shape)
+        # a copy: where numbers lie in memory may decide the last bit of a product of matrices
+        return left[0].clone().reshape(len(self.generators), *shape)
 
     def _drawn(self, kind: str, count: int, size: int) -> Tensor:
         out = torch.empty(len(self.generators), count, size, dtype=self.dtype, device=self.device)
@@ -122,18 +128,19 @@ class Streams:
     def tree(self) -> dict[str, Any]:
         """Where all streams are, as tensors."""
         states = torch.stack([own.get_state() for own in self.generators])
-        return {"generators": states, "shared": self.shared.get_state(), "ahead": dict(self.ahead)}
+        ahead = {key: left.clone() for key, left in self.ahead.items() if len(left)}
+        return {"generators": states, "shared": self.shared.get_state(), "ahead": ahead}
 
     @tree.setter
     def tree(self, tree: dict[str, Any]) -> None:
         for own, state in zip(self.generators, tree["generators"], strict=True):
-            own.set_state(state.cpu())
-        self.shared.set_state(tree["shared"].cpu())
+            own.set_state(state.cpu().clone())  # of a view torch reads beyond its end
+        self.shared.set_state(tree["shared"].cpu().clone())
         self.ahead = {key: left.to(self.device) for key, left in tree["ahead"].items()}
 
 
 class OneStream:
-    """Random numbers of all chains from one generator, in the dtype and place of ``like [chain, …]``: for trying out kernels,
+    """Random numbers of all chains from one generator, in the dtype and place of ``like [chain, …]``: to try out kernels,
     with thousands of chains as well."""
 
     def __init__(self, generator: torch.Generator, like: Tensor) -> None:

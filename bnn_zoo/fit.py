@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from typing import Any
 
 import pandas as pd
@@ -15,6 +17,7 @@ from ._scope import alone
 from .bnn import rows_alone
 from .data import tensors
 from .posterior import Posterior, check_exportable
+from .run import Checkpoint
 from .types import Backend, DataError, Model
 from .verdict import judged
 
@@ -27,6 +30,8 @@ def fit(
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float = 5.0,
 ) -> Posterior:
     """Infer the latent sites of ``model`` from ``data`` with ``backend``.
 
@@ -39,6 +44,11 @@ def fit(
         settings with a ``run`` method: ``NUTS(chains=4)``, ``HMC()``, ``MeanField()``, ``SGLD()``, or your own.
     seed, device, progress
         same seed and machine, same draws; "cuda" or "cpu", by default where the data are; a progress bar.
+
+    checkpoint, every
+        a folder in which the run is kept, about every so many minutes and at its end: the same call goes on where it was,
+        with the same draws as if nothing had happened, after Ctrl-C, a kill or a crash of the machine; one that had come to
+        its end is read. Needs ``pip install "bnn-zoo[runs]"``.
 
     The caller's random state, Pyro parameter store and net are left as they were. Ctrl-C returns the draws made so far.
     Raises DataError and ModelError, which say what was expected, before any work starts.
@@ -54,9 +64,22 @@ def fit(
     if rows_alone(model) and isinstance(rows, tuple):
         _check_pair(data, rows)
     check_exportable(model, rows)
-    draws = backend.run(model, rows, seed=seed, device=device, progress=progress)
+    draws = backend.run(model, rows, seed=seed, device=device, progress=progress, **_kept(backend, checkpoint, every))
     with alone(), gently("the posterior is complete"):
         return judged(Posterior(model, rows, draws))
+
+
+def _kept(backend: Backend, checkpoint: Any, every: float) -> dict[str, Checkpoint]:
+    """The argument that says where a run is kept, if it is."""
+    if checkpoint is None:
+        return {}
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(f"checkpoint must be the name of a folder, got {checkpoint!r}")
+    if isinstance(every, bool) or not isinstance(every, int | float) or not every >= 0:
+        raise ValueError(f"every must be a number of minutes, 0 (after each step) or more, got {every!r}")
+    if "checkpoint" not in inspect.signature(backend.run).parameters:
+        raise TypeError(f"{type(backend).__name__}.run takes no checkpoint: leave it out, or use a backend of bnn_zoo")
+    return {"checkpoint": Checkpoint(checkpoint, every)}
 
 
 def _check_pair(data: Any, rows: tuple[Any, ...]) -> None:

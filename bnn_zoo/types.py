@@ -184,5 +184,19 @@ class Inlining(Protocol):
     def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]: ...
 
 
+@runtime_checkable
+class Compiling(Protocol):
+    """A log joint that is compiled after some calls: ``density.LogJoint``.
+
+    ``calls`` counts them, and ``anew(calls)`` begins to count from there: a run that goes on is compiled when it would have
+    been without a break.
+    """
+
+    @property
+    def calls(self) -> int: ...
+
+    def anew(self, calls: int = 0) -> None: ...
+
+
 Values = Mapping[str, Tensor]
 """Values of latent sites by name, in constrained space."""

@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from .._tree import node
 from ..density import Elbo
 from ..kernels import Optimise
 from ..kernels.langevin import Heat
@@ -21,6 +22,7 @@ LATELY = 100
 """Steps over which the ELBO that a progress bar shows is averaged, about."""
 
 
+@node
 class AscentState(NamedTuple):
     """The optimiser's state, its position ``[1, parameters of q]``, and about what the ELBO was lately."""
 
@@ -97,6 +99,25 @@ class SiteSink:
             self.sites[name][self.count] = value
         self.log_q[self.count] = stats["log_q"]
         self.count += 1
+
+    # as a sink of a run that is kept
+
+    @property
+    def tree(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def fresh(self, begin: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        span = slice(begin, self.count)
+        return {n: v[None, span] for n, v in self.sites.items()}, {"log_q": self.log_q[None, span].cpu()}
+
+    def restore(self, tree: dict[str, int], read: Callable[[int], Any]) -> int:
+        self.count = tree["count"]
+        if self.count:
+            sites, stats = read(self.count)
+            for name, value in sites.items():
+                self.sites[name][: self.count] = value[0]
+            self.log_q[: self.count] = stats["log_q"][0]
+        return self.count
 
 
 class GlobalStream:

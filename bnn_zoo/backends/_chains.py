@@ -15,16 +15,17 @@ from .._interrupt import gently
 from .._random import Streams, Use, generator
 from .._scope import alone
 from ..density import BestOf, LogJoint, finite_at
-from ..run import Clock, Recorder, Run
+from ..run import Checkpoint, Clock, Keeper, Part, Recorder, Run
 from ..types import Draws, Model
 from ._compiling import pays
 from ._draws import Store, room, some
+from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
 from ._processes import Ended, Watch, how_many, one_thread, spread
 from ._rows import density_of, need_all_rows, need_proper
 from ._sampling import Sampling
 from ._settings import at_least, flags, start_of, start_rule
-from ._steady import steady
+from ._steady import steady, threads_for
 
 Start = Callable[[LogJoint, int, torch.Generator], Tensor]
 
@@ -78,20 +79,29 @@ class FullBatch:
         seed: int = 0,
         device: torch.device | str | None = None,
         progress: bool = True,
+        checkpoint: Checkpoint | None = None,
     ) -> Draws:
         """Sample ``model(*data)``. Same seed, machine and number of processes, same draws; global random state is not
-        touched.
+        touched. With ``checkpoint`` in a folder where it goes on after whatever has ended it.
 
         Raises DataError and ModelError before sampling starts. Ctrl-C returns the draws made so far.
         """
         log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=bool(self.compile))
         need_all_rows(log_joint, type(self).__name__)
         need_proper(log_joint, type(self).__name__)
-        with steady(log_joint, self.chains) as threads:
-            return self._run(log_joint, seed, threads, progress)
+        with keeping(checkpoint, self, log_joint, data, seed, self.draws, **self._recorded(log_joint)) as keeper:
+            if keeper and (found := finished(keeper)):
+                return found
+            with steady(log_joint, self.chains, recorded(keeper, "threads")) as threads:
+                draws = self._run(log_joint, seed, threads, progress, keeper)
+            return kept(keeper, draws)
 
-    def _run(self, log_joint: LogJoint, seed: int, threads: int, progress: bool) -> Draws:
+    def _recorded(self, log_joint: LogJoint) -> dict[str, int]:
         count = how_many(self.processes, self.chains, log_joint.device)
+        return {"processes": count, "threads": threads_for(log_joint, self.chains)}
+
+    def _run(self, log_joint: LogJoint, seed: int, threads: int, progress: bool, keeper: Keeper | None) -> Draws:
+        count = recorded(keeper, "processes") or how_many(self.processes, self.chains, log_joint.device)
         sizes = [self.chains // count + (i < self.chains % count) for i in range(count)]
 
         sites = room(self, log_joint, self.draws, warmup=self.warmup, shared=count > 1)
@@ -111,7 +121,8 @@ class FullBatch:
             chains = groups[group]
             store = Store(log_joint, {name: value[chains.start : chains.stop] for name, value in sites.items()})
             try:
-                return self._sample(log_joint, store, seed, chains, progress and group == 0, watch)
+                part = keeper.part(group, chains) if keeper else None
+                return self._sample(log_joint, store, seed, chains, progress and group == 0, watch, part)
             except KeyboardInterrupt as early:
                 return str(early)
 
@@ -183,19 +194,28 @@ class FullBatch:
         log_joint.build(chains)
         if not self.compile:
             return
-        begin = BestOf(steps=0)(log_joint, chains, torch.Generator(log_joint.device).manual_seed(0))
-        self._begun(log_joint, Recorder(1), 0, range(chains), begin).advance()
+        run = self._ready(log_joint, Recorder(1), 0, range(chains))
+        run.begin(BestOf(steps=0)(log_joint, chains, torch.Generator(log_joint.device).manual_seed(0)))
+        run.advance()
 
     def _sample(
-        self, log_joint: LogJoint, store: Store, seed: int, chains: range, progress: bool, watch: Watch
+        self,
+        log_joint: LogJoint,
+        store: Store,
+        seed: int,
+        chains: range,
+        progress: bool,
+        watch: Watch,
+        part: Part | None = None,
     ) -> dict[str, Any]:
         """Warm up and sample in this process, into ``store``: how many draws, statistics, history and counts."""
-        clock, before = Clock(log_joint.device), log_joint.evaluations
-        start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS, chains.start), len(chains))
-        finite_at(start, self.init, log_joint)
-        run = self._begun(log_joint, store, seed, chains, start)
-        run.seconds["warm-up"] = clock.lap()
-        run.go(label=type(self).__name__, progress=progress, watch=watch, before=before)
+        run = self._ready(log_joint, store, seed, chains)
+        if not (part and part.resume(run)):
+            start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS, chains.start), len(chains))
+            finite_at(start, self.init, log_joint)
+            run.begin(start)
+            run.lap("warm-up")
+        run.go(label=type(self).__name__, progress=progress, watch=watch, keep=part)
         if run.step < self.warmup:
             raise KeyboardInterrupt(f"interrupted in warm-up, after {run.step} of {self.warmup} transitions: no draws yet")
         if not store.count:
@@ -212,13 +232,11 @@ class FullBatch:
             "sampling_time": run.seconds["draws"],
         }
 
-    def _begun(self, log_joint: LogJoint, sink: Any, seed: int, chains: range, start: Tensor) -> Run:
-        """A run of these chains from ``start [chain, dim]``, its first step about to be made."""
+    def _ready(self, log_joint: LogJoint, sink: Any, seed: int, chains: range) -> Run:
+        """A run of these chains that has yet to begin."""
         program = self.program(log_joint.dim, len(chains))
         random = Streams(seed, Use.MOVES, chains, log_joint.device, log_joint.dtype)
-        run = Run(program, log_joint, random, sink, log_joint.device, count=lambda: log_joint.evaluations)
-        run.begin(start)
-        return run
+        return Run(program, log_joint, random, sink, log_joint.device, count=lambda: log_joint.evaluations)
 
     def doubts(self, stats: dict[str, Tensor], diverged: Tensor) -> list[str]:
         """What the statistics of the draws give reason to doubt: ``fit`` says it aloud, together with what it finds itself.

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..kernels.langevin import Heat, LangevinInfo
 from ..kernels.step_limit import LimitedState, StepLimit
 from ..run import Record
 
 
+@node
 class DiffusionState(NamedTuple):
     """The kernel's state, where burn-in ended ``[chain, dim]``, and the last log joint ``[chain]``."""
 

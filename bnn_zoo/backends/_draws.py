@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -89,6 +89,33 @@ class Store:
         """All draws are in ``sites``; their statistics ``{name: [chain, draw]}``."""
         self.write()
         return self.stats.result()[1] if self.count else {}
+
+    # as a sink of a run that is kept
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        self.write()
+        return {"count": self.count, "finite": self.finite[: self.count]}
+
+    def fresh(self, begin: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Draws and statistics ``[chain, draw, …]`` from draw number ``begin`` on, on the CPU."""
+        stats = self.result()
+        span = slice(begin, self.count)
+        return {n: v[:, span] for n, v in self.sites.items()}, {n: v[:, span].cpu() for n, v in stats.items()}
+
+    def restore(self, tree: dict[str, Any], read: Callable[[int], Any]) -> int:
+        """Take draws up that were kept, as ``read(count)`` gives them; how many these are."""
+        count = tree["count"]
+        if count:
+            sites, stats = read(count)
+            for name, value in sites.items():
+                self.sites[name][:, :count] = value
+            device = self.log_joint.device
+            for i in range(count):
+                self.stats.add(torch.empty(self.chains, 0, device=device), {n: v[:, i].to(device) for n, v in stats.items()})
+        self.finite[:count] = tree["finite"]
+        self.written = count
+        return int(count)
 
 
 def put(log_joint: LogJoint, sites: Mapping[str, Tensor], chain: int, start: int, positions: Tensor) -> None:

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..run import Record
 
 Statistics = Callable[[Any, Any, Any], dict[str, Tensor]]
 """Of the kernel's state before a transition, after it, and its info: what is kept of it, ``{name: [chain]}``."""
 
 
+@node
 class SamplingState(NamedTuple):
     """The kernel's state; transitions that diverged in this phase, and whether one did since the last draw, ``[chain]``."""
 

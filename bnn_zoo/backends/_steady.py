@@ -35,13 +35,13 @@ def threads_for(log_joint: LogJoint, chains: int) -> int:
 
 
 @contextmanager
-def steady(log_joint: LogJoint, chains: int) -> Iterator[int]:
+def steady(log_joint: LogJoint, chains: int, given: int | None = None) -> Iterator[int]:
     """Inside, torch's number of threads (on a CPU) and default dtype are those of this problem; both are put back after.
 
-    Gives the number of threads.
+    Gives the number of threads, which is ``given`` for a run that goes on.
     """
     before, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    threads = threads_for(log_joint, chains) if log_joint.device.type == "cpu" else before
+    threads = (given or threads_for(log_joint, chains)) if log_joint.device.type == "cpu" else before
     try:
         torch.set_default_dtype(log_joint.dtype)
         torch.set_num_threads(threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,16 +15,17 @@ from .._scope import alone
 from ..density import BestOf, LogJoint, finite_at
 from ..diagnostics import ess_mean
 from ..kernels.step_limit import StepLimit
-from ..run import Clock, Run
+from ..run import Checkpoint, Clock, Keeper, Run
 from ..schedules import as_schedule
 from ..types import Draws, Model, Schedule
 from ._chains import Start
 from ._diffusion import Diffusion
 from ._draws import Store, room, some
+from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
 from ._rows import need_all_rows, need_proper, rows_and_density, rows_at
 from ._settings import at_least, flags, same_cycles, schedule_of, scheduled, start_of, start_rule
-from ._steady import steady
+from ._steady import steady, threads_for
 
 TEMPERATURES = ("configurational_temperature", "kinetic_temperature")
 
@@ -47,6 +48,7 @@ class StochasticGradient:
         rows in a minibatch; None uses all rows. Needed for a torch Dataset. Chains see independent minibatches.
     """
 
+    streams: ClassVar[bool] = True  # draws come as the run goes, and not at its end
     chains: int = 4
     steps: int = 10_000
     warmup: int | None = None
@@ -147,11 +149,12 @@ class StochasticGradient:
         seed: int = 0,
         device: torch.device | str | None = None,
         progress: bool = True,
+        checkpoint: Checkpoint | None = None,
     ) -> Draws:
         """Sample ``model``: ``data`` is a tuple of tensors, or any torch Dataset of such tuples with ``batch_size``.
 
         Raises DataError and ModelError before sampling starts, FloatingPointError where a chain runs away. Ctrl-C returns
-        the draws made so far.
+        the draws made so far. With ``checkpoint`` in a folder where it goes on after whatever has ended it.
         """
         log_joint, batches = rows_and_density(
             model, data, batch_size=self.batch_size, chains=self.chains, seed=seed, device=device, compile=self.compile
@@ -159,15 +162,19 @@ class StochasticGradient:
         if batches is None:
             need_all_rows(log_joint, type(self).__name__)
         need_proper(log_joint, type(self).__name__)
-        with steady(log_joint, self.chains) as threads:
-            return self._run(log_joint, batches, seed, threads, progress)
+        own = {"threads": threads_for(log_joint, self.chains)}
+        with keeping(checkpoint, self, log_joint, data, seed, self.drawn, **own) as keeper:
+            if keeper and (found := finished(keeper)):
+                return found
+            with steady(log_joint, self.chains, recorded(keeper, "threads")) as threads:
+                draws = self._run(log_joint, batches, seed, threads, progress, keeper)
+            return kept(keeper, draws, streamed=self.streams)
 
-    def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
-        clock = Clock(log_joint.device)
+    def _run(
+        self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool, keeper: Keeper | None
+    ) -> Draws:
         program = self.program(log_joint)
         sites = room(self, log_joint, self.drawn, held=self.held)
-        start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS))
-        finite_at(start, self.init, log_joint)
         random = Streams(seed, Use.MOVES, range(self.chains), log_joint.device, log_joint.dtype)
         run = Run(
             program,
@@ -178,12 +185,16 @@ class StochasticGradient:
             rows=lambda step: rows_at(batches, step),
             count=lambda: log_joint.evaluations,
         )
-        run.begin(start)
-        run.seconds["burn-in"] = clock.lap()
-        run.go(label=type(self).__name__, progress=progress)
+        part = keeper.part(0, range(self.chains)) if keeper else None
+        if not (part and part.resume(run)):
+            start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS))
+            finite_at(start, self.init, log_joint)
+            run.begin(start)
+            run.lap("burn-in")
+        run.go(label=type(self).__name__, progress=progress, keep=part)
         if run.step < self.burn_in:
             raise KeyboardInterrupt(f"interrupted in burn-in, after {run.step} of {self.burn_in} steps: no draws yet")
-        clock.lap()
+        clock = Clock(log_joint.device)
         if run.step < self.steps:
             self.rescued(run)
         short = interrupted(run.sink.count, run.sink.room, "draws") or run.step < self.steps
@@ -194,7 +205,7 @@ class StochasticGradient:
             seed=seed,
             device=log_joint.device,
             dtype=log_joint.dtype,
-            gradients=log_joint.evaluations,
+            gradients=sum(run.gradients.values()),
             batch_size=self.batch_size or "all",
             tuning_steps=self.burn_in,
             tuning_time=run.seconds["burn-in"],

@@ -18,16 +18,17 @@ from .._random import Use, generator, stream
 from .._scope import alone, factory, seeded
 from ..density import BestOf, Elbo, LogJoint, finite_at
 from ..kernels import Optimise, check_coordinatewise
-from ..run import Clock, Run
+from ..run import Checkpoint, Clock, Keeper, Part, Run
 from ..schedules import cosine
 from ..types import Draws, Model, ModelError, Schedule
 from ._ascent import Ascent, GlobalStream, SiteSink
 from ._chains import Start
 from ._draws import blocks, room, some
+from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, to_cpu
 from ._rows import rows_and_density, rows_at
 from ._settings import at_least, flags, optimiser, schedule_of, scheduled, scope_maker, start_of, start_rule
-from ._steady import steady
+from ._steady import steady, threads_for
 
 
 def adam(parameters: Any, lr: float) -> torch.optim.Optimizer:
@@ -92,8 +93,12 @@ class Variational:
         seed: int = 0,
         device: torch.device | str | None = None,
         progress: bool = True,
+        checkpoint: Checkpoint | None = None,
     ) -> Draws:
-        """Fit q to ``model`` and draw from it. Pyro's parameter store and torch's random state are put back after."""
+        """Fit q to ``model`` and draw from it. Pyro's parameter store and torch's random state are put back after.
+
+        With ``checkpoint`` in a folder where it goes on after whatever has ended it.
+        """
         check_coordinatewise(self.optimiser, type(self).__name__, "all parameters are one vector")
         log_joint, batches = rows_and_density(model, data, batch_size=self.batch_size, chains=1, seed=seed, device=device)
         if log_joint.discrete:
@@ -107,10 +112,17 @@ class Variational:
                     f"site {site.name!r}: its support depends on another site, and independent factors cannot follow it; "
                     "write it as a share of its range (a site on (0, 1) times the bound), or use NUTS"
                 )
-        with steady(log_joint, self.particles) as threads:
-            return self._run(log_joint, batches, seed, threads, progress)
+        own = {"threads": threads_for(log_joint, self.particles)}
+        with keeping(checkpoint, self, log_joint, data, seed, self.draws, **own) as keeper:
+            if keeper and (found := finished(keeper)):
+                return found
+            with steady(log_joint, self.particles, recorded(keeper, "threads")) as threads:
+                draws = self._run(log_joint, batches, seed, threads, progress, keeper)
+            return kept(keeper, draws)
 
-    def _run(self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool) -> Draws:
+    def _run(
+        self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool, keeper: Keeper | None
+    ) -> Draws:
         sites = room(self, log_joint, self.draws)
         clock = Clock(log_joint.device)
         starts = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS))
@@ -128,7 +140,10 @@ class Variational:
                     own = {name: values[chain] for name, values in sites.items()}
                     start = log_joint.constrain(starts[chain])
                     fit = self._begun(log_joint, batches, start, own, fits[-1].target if fits else None)
-                    self._finished(fit, f"{type(self).__name__} {chain + 1}/{self.chains}", progress)
+                    part = keeper.part(chain, range(chain, chain + 1)) if keeper else None
+                    if part:
+                        part.resume(fit)
+                    self._finished(fit, f"{type(self).__name__} {chain + 1}/{self.chains}", progress, part)
             except KeyboardInterrupt:
                 if not fits:
                     raise
@@ -167,9 +182,9 @@ class Variational:
         run.begin(elbo.start.unsqueeze(0))
         return run
 
-    def _finished(self, fit: Run, label: str, progress: bool) -> None:
-        """All steps and draws; after Ctrl-C in the steps the draws from q as it is then."""
-        fit.go(label=label, progress=progress)
+    def _finished(self, fit: Run, label: str, progress: bool, part: Part | None) -> None:
+        """All steps and draws; after Ctrl-C in the steps the draws from q as it is then, which are not kept."""
+        fit.go(label=label, progress=progress, keep=part)
         if fit.step == 0:
             raise KeyboardInterrupt("interrupted before the first step: nothing to return")
         if fit.step < self.steps:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ class Laplace(MAP):
         patterns as of ``fnmatch``.
     """
 
+    streams: ClassVar[bool] = False
     draws: int = 500
     sites: tuple[str, ...] = ("*",)
 

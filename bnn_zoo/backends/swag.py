@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class SWAG(StochasticGradient):
         of the SGD; the effective step is ``step_size / (1 − momentum)``.
     """
 
+    streams: ClassVar[bool] = False
     temperature: float | Schedule = 0.0
     draws: int = 100
     rank: int = 20

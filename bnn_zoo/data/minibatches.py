@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .._random import Use, generator, stream
+from .._random import Use, counter, stream
 from .._scope import seeded
 from ..types import DataError
 from .arrays import check_finite, choose_device, tensors
@@ -76,8 +76,8 @@ class Order:
         """``[chain, batch]`` on ``device``. The permutations of the epoch that was asked for last are kept."""
         epoch, batch = divmod(step, self.size // self.batch_size)
         if epoch != self.epoch:
-            own = generator("cpu", self.seed, Use.ROWS, epoch)  # of all chains: a twister takes longer to seed than to use
-            self.permutations = torch.stack([torch.randperm(self.size, generator=own) for _ in range(self.chains)]).to(device)
+            own = (counter(self.seed, Use.ROWS, chain, epoch).permutation(self.size) for chain in range(self.chains))
+            self.permutations = torch.stack([torch.from_numpy(order) for order in own]).to(device)
             self.epoch = epoch
         return self.permutations[:, batch * self.batch_size : (batch + 1) * self.batch_size]
 

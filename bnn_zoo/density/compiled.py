@@ -39,6 +39,7 @@ class Compiled:
     (for the former none unless it was ``asked`` for).
 
     Compiling takes seconds: the first ``patience`` calls run the graph as it is, so that a few calls never wait for it.
+    Setting ``patience`` anew counts anew: which calls run compiled code does not depend on what came before.
     Compiled code looks at nothing but the addresses of its inputs: it must be called with tensors of the shapes, dtypes
     and device of its first call.
     """
@@ -49,10 +50,12 @@ class Compiled:
         self.proven = False
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        if not self.proven:
+        if self.patience >= 0:
             self.patience -= 1
-            if self.patience < 0:
-                self._prove(*inputs)
+            if self.patience >= 0:
+                return self.graph(*inputs)
+        if not self.proven:
+            self._prove(*inputs)
         return self.call(*(t.contiguous() for t in inputs))
 
     @gently()

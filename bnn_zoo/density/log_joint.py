@@ -93,6 +93,7 @@ class LogJoint:
         self._graphs: dict[Any, Any] = {}
         self._traced: dict[int, Way] = {}
         self._inlined: dict[Callable[..., Any], Inlined] = {}
+        self._patience = PATIENCE
 
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
         if (
@@ -110,10 +111,23 @@ class LogJoint:
                 self._check(position, rows)
                 graph = self.graph(position) if not rows else self._build(position, tensors)
                 fast = self.compile and isinstance(graph, torch.fx.GraphModule)
-                self._graphs[key] = Compiled(graph, PATIENCE, self.asked) if fast else graph
+                self._graphs[key] = Compiled(graph, self._patience, self.asked) if fast else graph
             return self._graphs[key](position, *tensors)
         except torch.linalg.LinAlgError:
             return self._one_by_one(position, rows)
+
+    @property
+    def calls(self) -> int:
+        """Calls of single gradients since ``anew``, as far as they count: after so many they are compiled."""
+        waiting = [g.patience for g in self._graphs.values() if isinstance(g, Compiled)]
+        return PATIENCE - max(min(waiting, default=self._patience), -1)
+
+    def anew(self, calls: int = 0) -> None:
+        """A run begins, or goes on after so many ``calls``: what is compiled in it does not depend on what came before."""
+        self._patience = PATIENCE - calls
+        for graph in self._graphs.values():
+            if isinstance(graph, Compiled):
+                graph.patience = self._patience
 
     def compile_quietly(self) -> None:
         """As with ``compile=True``, but nobody asked for it: where no compiler works, nothing is said."""

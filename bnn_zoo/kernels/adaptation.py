@@ -11,6 +11,7 @@ from math import log, sqrt
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .hmc import HMCState
 from .integrators import one_step
@@ -20,6 +21,7 @@ FARTHEST = 60.0
 """Of the log step size, either way: where nothing is ever accepted, or everything, it would run to 0 or infinity."""
 
 
+@node
 @dataclass
 class DualAveraging:
     """Step size whose acceptance rate averages to ``target``. Hoffman & Gelman 2014, eq. 6 and section 3.2.1.

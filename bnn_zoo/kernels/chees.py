@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .hmc import DIVERGENCE, _column
 from .integrators import leapfrog
@@ -24,6 +25,7 @@ class Flight(NamedTuple):
     time: float
 
 
+@node
 class ChEESState(NamedTuple):
     """As ``HMCState``, and how many transitions were made."""
 
@@ -89,6 +91,7 @@ def van_der_corput(i: int) -> float:
     return int(f"{i:b}"[::-1], 2) / 2 ** i.bit_length()
 
 
+@node
 @dataclass
 class TrajectoryLength:
     """Adam on log T up the expected change in squared distance from the mean, ¼ E[(|q' − Eq'|² − |q − Eq|²)²].

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .._tree import node
+
 MEMORY = 150.0
 """Steps over which the estimate forgets."""
 TRUST = 1.5
@@ -21,6 +23,7 @@ QUIET, IN_A_ROW = -6.6, 8
 """log ξ of a step whose ε is a third of the wanted."""
 
 
+@node
 @dataclass
 class EnergyVariance:
     """Step size at which E[ΔE²] / d is ``target``: one for all chains, or, not ``pooled``, each its own.

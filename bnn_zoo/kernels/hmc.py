@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .integrators import leapfrog
 from .metric import Metric, kinetic
@@ -17,6 +18,7 @@ DIVERGENCE = 1000.0
 """Energy error beyond which a trajectory counts as divergent (as in Stan)."""
 
 
+@node
 class HMCState(NamedTuple):
     """Position ``[chain, dim]``, its log joint ``[chain]`` and gradient ``[chain, dim]``."""
 
@@ -35,6 +37,7 @@ class HMCInfo(NamedTuple):
     n_steps: Tensor
 
 
+@node
 class Dynamics(NamedTuple):
     """Parameters of a kernel on Hamiltonian phase space: its metric, and its step size ``[chain]``."""
 

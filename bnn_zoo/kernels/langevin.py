@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import Randomness
 
 Precondition = Tensor | float
@@ -33,6 +34,7 @@ class LangevinInfo(NamedTuple):
         return -((self.position - reference) * self.gradient).mean(1)
 
 
+@node
 class Heat(NamedTuple):
     """Parameters: step size ε and temperature T, the same for all chains."""
 

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .chees import ChEESInfo, TrajectoryLength
 from .window_adaptation import WindowAdaptation, WindowState
 
 
+@node
 class LengthState(NamedTuple):
     """State of the adaptation inside, of the length, and the length T of the next trajectory."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .._tree import node
 from ..types import Randomness
 from .mass import moving
 
@@ -16,6 +17,7 @@ REGULAR = 1e-5
 """Added to the variances of draws and gradients along a direction, in units of the diagonal's."""
 
 
+@node
 class LowRank(NamedTuple):
     """``M⁻¹ = σ (1 + V (Λ − 1) Vᵀ) σ``: σ ``[chain, dim]``, orthonormal V ``[chain, dim, rank]`` and Λ ``[chain, rank]``."""
 
@@ -34,6 +36,7 @@ class LowRank(NamedTuple):
         return z + (self.vectors * ((by - 1.0) * along).unsqueeze(-2)).sum(-1)
 
 
+@node
 @dataclass
 class Kept:
     """Draws and gradients of a window themselves; beyond ``most``, every second one is dropped and comes no more."""

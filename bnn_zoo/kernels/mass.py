@@ -8,9 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .._tree import node
 from .metric import Dense, Diagonal, Metric
 
 
+@node
 @dataclass
 class Welford:
     """Running mean and (co)variance of positions, per chain: numerically stable one-pass update. Welford 1962."""
@@ -37,6 +39,7 @@ class Welford:
         return self.m2 / (self.count - 1)
 
 
+@node
 @dataclass
 class Scores:
     """Variances of draws and of their gradients (scores), per chain."""

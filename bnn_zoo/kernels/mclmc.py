@@ -10,11 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .integrators import inline
 from .isokinetic import MCLACHLAN, check_splitting, trajectory, unit
 
 
+@node
 class MCLMCState(NamedTuple):
     """Position ``[chain, dim]``, unit velocity ``[chain, dim]``, log joint ``[chain]`` and its gradient."""
 
@@ -24,6 +26,7 @@ class MCLMCState(NamedTuple):
     gradient: Tensor
 
 
+@node
 class Microcanonical(NamedTuple):
     """Parameters: scales σ ``[chain, dim]``, step size ε and decoherence length L ``[chain]`` in their units."""
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import Randomness
 
 
@@ -31,6 +32,7 @@ def kinetic(metric: Metric, p: Tensor) -> Tensor:
     return 0.5 * (p * metric.velocity(p)).sum(-1)
 
 
+@node
 class Diagonal(NamedTuple):
     """``M⁻¹ = diag(variance)``, variance ``[chain, dim]``."""
 
@@ -43,6 +45,7 @@ class Diagonal(NamedTuple):
         return self.variance * p
 
 
+@node
 class Dense(NamedTuple):
     """``M⁻¹ = covariance``, ``[chain, dim, dim]``, with its lower Cholesky factor."""
 

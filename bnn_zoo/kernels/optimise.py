@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .langevin import Heat, LangevinInfo
 
@@ -37,6 +38,7 @@ def check_coordinatewise(make: Callable[..., Any], name: str, why: str = "chains
         raise TypeError(f"{wanted} mixes them")
 
 
+@node
 class OptimiserState(NamedTuple):
     """Position ``[chain, dim]`` and what the optimiser remembers of it, such as moments and the number of steps.
 

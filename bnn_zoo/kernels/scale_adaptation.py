@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..diagnostics import ess_mean
 from ..types import LogJointFn, Randomness
 from .energy_variance import EnergyVariance
@@ -22,6 +23,7 @@ SNAPSHOTS, DIMS = 500, 200
 """Of the last part of the warm-up: positions kept and dimensions looked at, to find the decoherence length."""
 
 
+@node
 @dataclass
 class Late:
     """Of the last part of the warm-up, at most ``SNAPSHOTS + 1`` times: some dimensions of the positions, in units of σ, and
@@ -31,6 +33,7 @@ class Late:
     log_steps: list[Tensor] = field(default_factory=list)
 
 
+@node
 class ScaleState(NamedTuple):
     """State and parameters of ``MCLMC``, how often ε is halved just now ``[chain]``, and what the tuning has seen, which a
     step changes in place."""

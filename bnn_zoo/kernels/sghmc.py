@@ -8,10 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .langevin import Heat, LangevinInfo, kinetic_temperature, underdamped
 
 
+@node
 class SGHMCState(NamedTuple):
     """Position, velocity (the last move), and the running estimates of the scale adaptation, all ``[chain, dim]``."""
 
@@ -79,6 +81,7 @@ class SGHMC:
         )
 
 
+@node
 class SGNHTState(NamedTuple):
     """Position and velocity ``[chain, dim]``, and the friction ``[chain, 1]`` that the thermostat has reached."""
 

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .langevin import Heat, LangevinInfo, overdamped
 
 
+@node
 class SGLDState(NamedTuple):
     """Position ``[chain, dim]``: all that the next step needs."""
 
@@ -45,6 +47,7 @@ class SGLD:
         return SGLDState(new), LangevinInfo(value, q, gradient)
 
 
+@node
 class PSGLDState(NamedTuple):
     """Position and running mean square of the gradient of a row, both ``[chain, dim]``, and steps made."""
 

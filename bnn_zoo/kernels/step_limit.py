@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .langevin import Heat, LangevinInfo
 
@@ -27,6 +28,7 @@ FAR = 8.0
 """Standard deviations of a step's noise by which a coordinate may move before λ is measured again, and momentum is lost."""
 
 
+@node
 @dataclass
 class Stability:
     """Curvature ``[chain]`` of −log joint where chains are, and the step size that it allows all of them."""
@@ -82,6 +84,7 @@ class Stability:
         self.limit = STABLE / largest if step_size * largest > UNSTABLE else float("inf")
 
 
+@node
 class LimitedState(NamedTuple):
     """State of the kernel inside, the curvature that was measured, which a step changes in place, and the last ε and T."""
 

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
 from .adaptation import DualAveraging, reasonable_step_size, windows
 from .hmc import Dynamics
 from .mass import MassMatrix
 
 
+@node
 class WindowState(NamedTuple):
     """State and parameters of the kernel inside, and what the tuning has seen, which a step changes in place."""
 

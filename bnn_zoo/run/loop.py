@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from .._interrupt import safe_point
+from ..types import Compiling
 from .program import Program
 from .recorder import Recorder
 
@@ -70,6 +71,14 @@ class Clock:
         return seconds
 
 
+class Keep(Protocol):
+    """What keeps a run: ``due`` is called between two steps, ``save`` at the end, also at an early one."""
+
+    def due(self, run: Run) -> None: ...
+
+    def save(self, run: Run) -> None: ...
+
+
 @dataclass
 class Run:
     """A program under way: where it is, what it has made, and how long that took.
@@ -95,12 +104,25 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     gradients: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.clock, self.counted = Clock(self.device), self.count()
+
     def begin(self, position: Tensor) -> None:
+        """From ``position [chain, dim]``."""
+        if isinstance(self.target, Compiling):
+            self.target.anew(0)
         self.carry = self.program.init(self.target, position, self.random)
 
-    def go(self, *, label: str, progress: bool, watch: Callable[[], None] | None = None, before: int | None = None) -> None:
-        """All steps that are left, or as many as there are until Ctrl-C. ``before``: gradients from which to count."""
-        clock, end, before = Clock(self.device), 0, self.count() if before is None else before
+    def go(self, *, label: str, progress: bool, watch: Callable[[], None] | None = None, keep: Keep | None = None) -> None:
+        """All steps that are left, or as many as there are until Ctrl-C."""
+
+        def between() -> None:
+            if watch:
+                watch()
+            if keep:
+                keep.due(self)
+
+        end = 0
         for name, steps in self.program.phases.items():
             begin, end = end, end + steps
             if self.step < end:
@@ -111,13 +133,30 @@ class Run:
                     label=f"{label} {name}",
                     progress=progress,
                     describe=lambda: self.program.describe(self.carry),
-                    watch=watch,
+                    watch=between,
                 )
-            self.seconds[name] = self.seconds.get(name, 0.0) + clock.lap()
-            self.gradients[name] = self.gradients.get(name, 0) + self.count() - before
-            before = self.count()
+                self.lap(name)
             if self.step < end:
-                return
+                break
+        if keep:
+            keep.save(self)
+
+    @property
+    def phase(self) -> str:
+        """The phase of the next step; of the last one, at the end."""
+        end = 0
+        for name, steps in self.program.phases.items():
+            end += steps
+            if self.step < end:
+                return name
+        return name
+
+    def lap(self, phase: str) -> None:
+        """Seconds and gradients since the last time belong to this phase."""
+        now = self.count()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + self.clock.lap()
+        self.gradients[phase] = self.gradients.get(phase, 0) + now - self.counted
+        self.counted = now
 
     def advance(self, _: int = 0) -> None:
         """One step."""
@@ -134,3 +173,25 @@ class Run:
     def traced(self) -> dict[str, Tensor]:
         """The history, ``{name: [chain, step]}``."""
         return self.history.result()[1] if self.history else {}
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """All that the next step depends on, and what is told of those before, as a tree of tensors and numbers."""
+        self.lap(self.phase)
+        return {
+            "step": self.step,
+            "carry": self.carry,
+            "random": self.random.tree,
+            "history": self.history,
+            "seconds": dict(self.seconds),
+            "gradients": dict(self.gradients),
+            "calls": self.target.calls if isinstance(self.target, Compiling) else 0,
+        }
+
+    @tree.setter
+    def tree(self, tree: dict[str, Any]) -> None:
+        self.step, self.carry, self.random.tree = tree["step"], tree["carry"], tree["random"]
+        self.history, self.seconds, self.gradients = tree["history"], tree["seconds"], tree["gradients"]
+        if isinstance(self.target, Compiling):
+            self.target.anew(tree["calls"])
+        self.clock, self.counted = Clock(self.device), self.count()

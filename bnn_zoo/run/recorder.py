@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
+from .._tree import node
 
+
+@node
 @dataclass
 class Recorder:
     """Draws in memory: positions ``[draw, chain, dim]`` and statistics ``[draw, chain]``, of ``room`` draws at most."""
@@ -31,3 +35,16 @@ class Recorder:
         assert self.positions is not None
         kept = {k: v[: self.count].transpose(0, 1) for k, v in self.stats.items()}
         return self.positions[: self.count].transpose(0, 1), kept
+
+    # as a sink of a run that is kept: all of it is in the state
+
+    @property
+    def tree(self) -> Recorder:
+        return self
+
+    def fresh(self, begin: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return {}, {}
+
+    def restore(self, tree: Recorder, read: Any) -> int:
+        self.count, self.positions, self.stats = tree.count, tree.positions, tree.stats
+        return 0

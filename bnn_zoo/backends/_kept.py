@@ -1,0 +1,142 @@
+"""A run in a folder of its own: what the folder says of it, and whether what is asked for now is that run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .._random import whole_seed
+from ..data import exposed
+from ..density import LogJoint
+from ..run.checkpoint import Folder
+from ..run.keeper import Checkpoint, Keeper
+from ..run.store import Variable
+from ..types import Draws
+
+TOLERANCE = 1e-4
+"""Relative difference of log joints at one point from which they are those of different models."""
+
+
+@contextmanager
+def keeping(
+    checkpoint: Checkpoint | None, settings: Any, log_joint: LogJoint, data: Any, seed: int, draws: int, **recorded: Any
+) -> Iterator[Keeper | None]:
+    """The folder of this run, locked, made anew or the one that is there; None without ``checkpoint``.
+
+    ``recorded`` are numbers that belong to the run though nobody may have asked for them, such as that of processes: those
+    of the run that is there stand in ``keeper.folder.about``. Raises ValueError where it is the run of another model, other
+    data or settings, with expected and got, and OSError where it cannot be written.
+    """
+    if checkpoint is None:
+        yield None
+        return
+    about = about_run(settings, log_joint, data, seed)
+    try:
+        folder = Folder.open(checkpoint.path)
+    except FileNotFoundError:
+        folder = Folder.create(checkpoint.path, about | {"recorded": recorded})
+    with folder.locked():
+        held = folder.about.get("recorded", {})
+        near = _near(folder.about, about)
+        folder.need_same(about | {"recorded": held} | near, tell=("versions",))
+        keeper = Keeper(folder, 60.0 * checkpoint.every)
+        variables = {site.name: Variable(tuple(site.shape), log_joint.dtype) for site in log_joint.sites}
+        keeper.open_store(variables, settings.chains, draws)
+        yield keeper
+
+
+def about_run(settings: Any, log_joint: LogJoint, data: Any, seed: int) -> dict[str, Any]:
+    """What a run is, as plain data: backend, settings, seed, model, data, versions."""
+    return {
+        "backend": type(settings).__name__,
+        "settings": {f.name: plain(getattr(settings, f.name)) for f in fields(settings)},
+        "seed": whole_seed(seed),
+        "device": log_joint.device.type,
+        "model": {
+            "dtype": str(log_joint.dtype).removeprefix("torch."),
+            "sites": {site.name: list(site.shape) for site in log_joint.sites},
+            "log joint": _log_joint(log_joint),
+        },
+        "data": _hashed(data),
+        "versions": {name: version(name) for name in ("torch", "pyro-ppl", "bnn-zoo")},
+    }
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON; functions and objects as their texts, without addresses, which change."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value if not isinstance(value, float) or math.isfinite(value) else repr(value)
+    if isinstance(value, tuple | list):
+        return [plain(inner) for inner in value]
+    return re.sub(r" at 0x[0-9a-f]+", "", getattr(value, "__qualname__", repr(value)))
+
+
+def _log_joint(log_joint: LogJoint) -> float:
+    """At one point away from symmetries: prior, likelihood and data all enter."""
+    at = 0.1 * torch.sin(torch.arange(1.0, log_joint.dim + 1, dtype=torch.float64)).to(log_joint.device, log_joint.dtype)
+    before = log_joint.evaluations
+    rows = tuple(a[None] for a in log_joint.args if isinstance(a, Tensor)) if log_joint.rows_per_chain else ()
+    value, _ = log_joint(at[None], *rows)
+    log_joint.evaluations = before
+    return float(value)
+
+
+def _near(held: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """``model`` of ``about`` with the log joint that is held, if both are the same up to rounding on another machine."""
+    model = about["model"]
+    try:
+        old, new = float(held["model"]["log joint"]), float(model["log joint"])
+    except (KeyError, TypeError, ValueError):
+        return {}
+    same = abs(old - new) <= TOLERANCE * max(1.0, abs(old)) or (math.isnan(old) and math.isnan(new))
+    return {"model": model | {"log joint": held["model"]["log joint"]}} if same else {}
+
+
+def _hashed(data: Any) -> str:
+    """Of the data's numbers. Of a torch Dataset, of the columns that it shows, and of how many items it has."""
+    digest = hashlib.blake2b(digest_size=16)
+    parts: Any = data
+    if isinstance(data, Dataset):
+        digest.update(f"{type(data).__name__} {len(data)}".encode())  # type: ignore[arg-type]
+        parts = exposed(data)
+    for part in parts:
+        if isinstance(part, Tensor | np.ndarray):
+            values = torch.as_tensor(part).detach().cpu().contiguous()
+            digest.update(f"{values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.reshape(-1).view(torch.uint8).numpy())
+        else:
+            digest.update(json.dumps(plain(part)).encode())
+    return digest.hexdigest()
+
+
+def recorded(keeper: Keeper | None, name: str) -> int | None:
+    """A number of the run that is kept, such as that of processes; None for one that is not."""
+    found = keeper.folder.about["recorded"][name] if keeper else None
+    return None if found is None else int(found)
+
+
+def kept(keeper: Keeper | None, draws: Draws, *, streamed: bool = True) -> Draws:
+    """The draws, which are now kept as the result of their run, unless it was cut short. ``streamed``: as they came."""
+    if keeper and not draws.attrs.get("interrupted"):
+        keeper.complete(
+            None if streamed else draws.sites, {"stats": draws.stats, "history": draws.history, "attrs": draws.attrs}
+        )
+    return draws
+
+
+def finished(keeper: Keeper) -> Draws | None:
+    """The draws of a run that was at its end when it was kept last."""
+    found = keeper.result()
+    return None if found is None else Draws(keeper.sites(), found["stats"], found["history"], found["attrs"])

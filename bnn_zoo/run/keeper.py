@@ -1,0 +1,136 @@
+"""A run that is kept in a folder: its state every few minutes, its draws as they come, and its result at the end.
+
+``run.json`` says what the run is, ``draws`` is a store of the draws, ``state-…`` is where each part stands (some chains in a
+process, or a restart): all that a part that was killed needs to go on with the same bits. Draws first, then the state
+that counts them; draws beyond a state are dropped when it is taken up.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, as_tensor
+
+from .checkpoint import Folder
+from .loop import Run
+from .store import Store, Variable
+
+RESULT = 9999
+"""The part under whose number the result of all others is kept."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run is kept, and how many minutes lie between two saves at the least."""
+
+    path: str | PathLike[str]
+    every: float = 5.0
+
+
+class Keeper:
+    """One run in its folder. ``recorded(name)`` is what was noted of the run when it began, None for a new one."""
+
+    def __init__(self, folder: Folder, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
+        self.store: Store | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    def open_store(self, sites: Mapping[str, Variable], chains: int, draws: int) -> None:
+        """The store of the draws, made anew or the one that is there. Raises OSError where the disk has no room for it."""
+        path = self.path / "draws"
+        if path.exists():
+            self.store = Store.open(path)
+            self.store.need_same(sites, chains)
+        else:
+            self.store = Store.create(path, sites, chains=chains, draws=draws)
+
+    def part(self, number: int, chains: range) -> Part:
+        return Part(self, number, chains)
+
+    def result(self) -> dict[str, Any] | None:
+        """``complete`` of a run that came to its end."""
+        found = self.folder.read_state(RESULT)
+        return found[1] if found else None
+
+    def sites(self) -> dict[str, Tensor]:
+        """All draws of all sites, ``{name: [chain, draw, *shape]}``."""
+        assert self.store is not None
+        return {name: as_tensor(array[:]) for name, array in self.store.sites.items()}
+
+    def complete(self, sites: Mapping[str, Tensor] | None, result: dict[str, Any]) -> None:
+        """Keep the result, a tree, and draws of sites that no part has kept: the same run, called again, gives them."""
+        try:
+            if sites and self.store:
+                self.store.write(range(self.store.chains), 0, sites)
+                self.store.sync()
+            self.folder.write_state(RESULT, 0, result)
+        except OSError as error:
+            warnings.warn(f"{error}: the result is returned, and not kept", stacklevel=2)
+
+
+class Part:
+    """Some chains of a run, alone in writing their state and their draws."""
+
+    def __init__(self, keeper: Keeper, number: int, chains: range) -> None:
+        self.keeper, self.number, self.chains = keeper, number, chains
+        self.next = time.monotonic() + keeper.seconds
+        self.saved = -1
+        """The step of the last save."""
+        self.stored = 0
+        """Draws in the store."""
+
+    def resume(self, run: Run) -> bool:
+        """Take the run up where its last state leaves it; False if there is none."""
+        found = self.keeper.folder.read_state(self.number, device=run.device)
+        if found is None:
+            return False
+        self.saved, tree = found
+        run.tree = tree["run"]
+        self.stored = run.sink.restore(tree["sink"], self._read)
+        if self.keeper.store:
+            self.keeper.store.drop(self.chains, self.stored)
+        return True
+
+    def due(self, run: Run) -> None:
+        if time.monotonic() >= self.next:
+            self.save(run)
+
+    def save(self, run: Run) -> None:
+        """Draws, then the state. A disk that is full does not end the run: a warning, and another try next time."""
+        if run.step == self.saved:
+            return
+        try:
+            self._store(run)
+            self.keeper.folder.write_state(self.number, run.step, {"run": run.tree, "sink": run.sink.tree})
+            self.saved = run.step
+        except OSError as error:
+            warnings.warn(f"{error}: the run goes on, and is kept as it was at step {self.saved:,}", stacklevel=2)
+        self.next = time.monotonic() + self.keeper.seconds
+
+    def _store(self, run: Run) -> None:
+        sites, stats = run.sink.fresh(self.stored)
+        store, count = self.keeper.store, next((v.shape[1] for v in sites.values()), 0)
+        if not count or store is None:
+            return
+        if missing := {n: Variable(tuple(v.shape[2:]), v.dtype) for n, v in stats.items() if n not in store.stats}:
+            store.add_stats(missing)
+        store.write(self.chains, self.stored, sites, stats)
+        store.sync()
+        self.stored += count
+
+    def _read(self, draws: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The first draws of sites and statistics, ``[chain, draw, …]``."""
+        assert self.keeper.store is not None
+        span = slice(self.chains.start, self.chains.stop), slice(draws)
+        store = self.keeper.store
+        sites, stats = ({n: as_tensor(a[span]) for n, a in g.items()} for g in (store.sites, store.stats))
+        return sites, stats
