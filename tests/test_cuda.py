@@ -412,7 +412,10 @@ def test_every_kernel(fake, name, dtype):
     state = kernel.init(position, plain, random)
     for _ in range(2):
         state, info = kernel.step(plain, state, parameters, random)
-        there([list(state), list(info)], dtype)
+        kept = state._asdict()
+        if name == "Optimise":  # torch's optimisers count their steps on the CPU
+            kept["moments"] = {key: value for key, value in state.moments.items() if key != "step"}
+        there([kept, list(info)], dtype)
 
 
 @BOTH

@@ -130,13 +130,12 @@ def recorded(keeper: Keeper | None, name: str) -> int | None:
 def kept(keeper: Keeper | None, draws: Draws, *, streamed: bool = True) -> Draws:
     """The draws, which are now kept as the result of their run, unless it was cut short. ``streamed``: as they came."""
     if keeper and not draws.attrs.get("interrupted"):
-        keeper.complete(
-            None if streamed else draws.sites, {"stats": draws.stats, "history": draws.history, "attrs": draws.attrs}
-        )
+        result = {"sites": list(draws.sites), "stats": draws.stats, "history": draws.history, "attrs": draws.attrs}
+        keeper.complete(None if streamed else draws.sites, result)
     return draws
 
 
 def finished(keeper: Keeper) -> Draws | None:
     """The draws of a run that was at its end when it was kept last."""
     found = keeper.result()
-    return None if found is None else Draws(keeper.sites(), found["stats"], found["history"], found["attrs"])
+    return None if found is None else Draws(keeper.sites(found["sites"]), found["stats"], found["history"], found["attrs"])

@@ -5,9 +5,23 @@ Nothing here knows a sampler or a model.
 """
 
 from .checkpoint import Folder
+from .keeper import Checkpoint, Keeper, Part
 from .loop import Clock, Run, drive
 from .program import Program, Record
 from .recorder import Recorder
 from .store import Store, Variable
 
-__all__ = ["Clock", "Folder", "Program", "Record", "Recorder", "Run", "Store", "Variable", "drive"]
+__all__ = [
+    "Checkpoint",
+    "Clock",
+    "Folder",
+    "Keeper",
+    "Part",
+    "Program",
+    "Record",
+    "Recorder",
+    "Run",
+    "Store",
+    "Variable",
+    "drive",
+]

@@ -61,10 +61,10 @@ class Keeper:
         found = self.folder.read_state(RESULT)
         return found[1] if found else None
 
-    def sites(self) -> dict[str, Tensor]:
-        """All draws of all sites, ``{name: [chain, draw, *shape]}``."""
+    def sites(self, names: list[str]) -> dict[str, Tensor]:
+        """All draws of these sites, ``{name: [chain, draw, *shape]}``."""
         assert self.store is not None
-        return {name: as_tensor(array[:]) for name, array in self.store.sites.items()}
+        return {name: as_tensor(self.store.sites[name][:]) for name in names}
 
     def complete(self, sites: Mapping[str, Tensor] | None, result: dict[str, Any]) -> None:
         """Keep the result, a tree, and draws of sites that no part has kept: the same run, called again, gives them."""
