@@ -14,7 +14,6 @@ FLOOR = {
     "_interrupt": 0,
     "_torch": 0,
     "_random": 0,
-    "_tree": 0,
     "_memory": 0,
     "laws": 0,
     "catalogue": 0,
