@@ -30,6 +30,13 @@ def rows(count=24):
     return x, (x[:, 0] > 0).long()
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch, request):
+    """Disks that sync at once, except where processes are killed."""
+    if "kills" not in request.node.name:
+        monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 MODEL = bz.BNN(bz.nets.MLP(3, 2, hidden=(4,)), bz.priors.Normal(1.0), bz.likelihoods.Categorical())
 
 
@@ -69,12 +76,18 @@ def in_parts(backend, data, folder, monkeypatch, at):
 
 
 def alone(name, **changed):
-    """Settings of a run in one process."""
+    """Settings of a run in one process, from starts that take no time."""
     backend = METHODS[name]
-    return replace(backend, **changed, **({"processes": 1} if "processes" in type(backend).__dataclass_fields__ else {}))
+    one = {"processes": 1} if "processes" in type(backend).__dataclass_fields__ else {}
+    return replace(backend, **{"init": bz.density.from_support} | one | changed)
 
 
-@pytest.mark.parametrize("name", METHODS)
+KINDS = {"NUTS", "ChEES", "MCLMC", "SGHMC", "MAP", "SWAG", "Laplace", "MeanField"}
+"""One of each way to keep a state; the others are slow."""
+EACH = [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_a_run_broken_in_two_places_is_the_unbroken_one(name, tmp_path, monkeypatch):
     """In the first phase and after it; and read again at its end."""
     backend = alone(name)
@@ -118,7 +131,10 @@ def test_guides_and_optimisers_of_others_are_taken_up(guide, optimiser, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("compile", [True, None])
 def test_compiled_runs(compile, tmp_path, monkeypatch):
-    for backend in (bz.NUTS(chains=2, warmup=40, draws=5, compile=compile), bz.SGLD(chains=2, steps=40, compile=bool(compile))):
+    for backend in (
+        bz.NUTS(chains=2, warmup=40, draws=5, compile=compile),
+        bz.SGLD(chains=2, steps=40, compile=bool(compile)),
+    ):
         whole = bz.fit(MODEL, rows(), backend, progress=False)
         folder = tmp_path / type(backend).__name__
         same(whole, in_parts(backend, rows(), folder, monkeypatch, (20,)))
@@ -206,8 +222,10 @@ def test_arguments(tmp_path):
 def test_what_is_said_of_a_run_has_no_addresses():
     backend = bz.SGLD(init=bz.density.FromNet(lambda: bz.nets.MLP(3, 2, hidden=(4,))), step_size=bz.schedules.cosine(1e-3))
     about = about_run(backend, LogJoint(MODEL, rows()), rows(), 0)
-    assert "0x" not in str(about) and about["settings"]["init"] and about == about_run(
-        replace(backend), LogJoint(MODEL, rows()), rows(), 0
+    assert (
+        "0x" not in str(about)
+        and about["settings"]["init"]
+        and about == about_run(replace(backend), LogJoint(MODEL, rows()), rows(), 0)
     )
 
 
@@ -223,7 +241,7 @@ def test_a_full_disk_ends_no_run(tmp_path, monkeypatch):
         write(folder, part, step, tree)
 
     monkeypatch.setattr(Folder, "write_state", full)
-    with pytest.warns(UserWarning, match="No space left on device.*: the run goes on, and is kept as it was at step 5"):
+    with pytest.warns(UserWarning, match="No space left on device.*: the run goes on, and is kept as it was at step 4"):
         draws = bz.fit(MODEL, rows(), backend, progress=False, checkpoint=tmp_path / "run", every=0)
     same(whole, draws)
     monkeypatch.setattr(Folder, "write_state", write)

@@ -95,7 +95,7 @@ class Store:
     @property
     def tree(self) -> dict[str, Any]:
         self.write()
-        return {"count": self.count, "finite": self.finite[: self.count]}
+        return {"count": self.count, "finite": self.finite[: self.count], "stats": list(self.stats.stats)}
 
     def fresh(self, begin: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Draws and statistics ``[chain, draw, …]`` from draw number ``begin`` on, on the CPU."""
@@ -110,9 +110,9 @@ class Store:
             sites, stats = read(count)
             for name, value in sites.items():
                 self.sites[name][:, :count] = value
-            device = self.log_joint.device
+            device, names = self.log_joint.device, tree["stats"]
             for i in range(count):
-                self.stats.add(torch.empty(self.chains, 0, device=device), {n: v[:, i].to(device) for n, v in stats.items()})
+                self.stats.add(torch.empty(self.chains, 0, device=device), {n: stats[n][:, i].to(device) for n in names})
         self.finite[:count] = tree["finite"]
         self.written = count
         return int(count)
