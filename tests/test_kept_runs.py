@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,7 +209,7 @@ def test_arguments(tmp_path):
         def run(self, model, data, *, seed=0, device=None, progress=True):
             raise AssertionError
 
-    with pytest.raises(TypeError, match="Own.run takes no checkpoint"):
+    with pytest.raises(TypeError, match=r"Own\.run takes no checkpoint"):
         bz.fit(MODEL, rows(), Own(), checkpoint=tmp_path / "run")
     with pytest.raises(TypeError, match="checkpoint must be the name of a folder, got 3"):
         bz.fit(MODEL, rows(), METHODS["SGLD"], checkpoint=3)
@@ -229,6 +230,9 @@ def test_what_is_said_of_a_run_has_no_addresses():
     )
 
 
+FULL = ("the run goes on, and is kept as it was at step 5", "the result is returned, and not kept")
+
+
 def test_a_full_disk_ends_no_run(tmp_path, monkeypatch):
     from bnn_zoo.run.checkpoint import Folder
 
@@ -241,8 +245,11 @@ def test_a_full_disk_ends_no_run(tmp_path, monkeypatch):
         write(folder, part, step, tree)
 
     monkeypatch.setattr(Folder, "write_state", full)
-    with pytest.warns(UserWarning, match="No space left on device.*: the run goes on, and is kept as it was at step 4"):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         draws = bz.fit(MODEL, rows(), backend, progress=False, checkpoint=tmp_path / "run", every=0)
+    texts = {str(w.message) for w in said if "No space" in str(w.message)}
+    assert texts == {f"[Errno 28] No space left on device: {end}" for end in FULL}
     same(whole, draws)
     monkeypatch.setattr(Folder, "write_state", write)
     same(whole, bz.fit(MODEL, rows(), backend, progress=False, checkpoint=tmp_path / "run"))
