@@ -94,6 +94,29 @@ def pressed() -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGINT, usual)
 
 
+@contextmanager
+def ending() -> Iterator[None]:
+    """Inside of ``gently``: SIGTERM, as batch systems and clouds send it before they take the machine away, is Ctrl-C, and at
+    the end the process ends with status 143. Nothing changes where SIGTERM has a handler already, and in other threads."""
+    if not _main() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        came.append(number)
+        _ctrl.note(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if came:
+            _ctrl.waiting = False
+            raise SystemExit(128 + signal.SIGTERM)
+
+
 def note_instead(number: int) -> None:
     """In a fork: this signal is what Ctrl-C is elsewhere, and Ctrl-C, which the first process passes on, is ignored."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

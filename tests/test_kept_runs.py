@@ -17,6 +17,7 @@ import bnn_zoo as bz
 from bnn_zoo.backends._kept import about_run
 from bnn_zoo.catalogue import of
 from bnn_zoo.density import LogJoint
+from bnn_zoo.run.keeper import RESULT
 from bnn_zoo.run.loop import Run
 
 METHODS = {name: entry.make() for name, entry in of("backend").items()}
@@ -174,6 +175,30 @@ def test_ctrl_c_keeps_the_run(tmp_path, monkeypatch):
     same(whole, bz.fit(MODEL, rows(), backend, progress=False, checkpoint=tmp_path / "run"))
 
 
+@pytest.mark.filterwarnings("ignore:interrupted", "ignore:chains")
+@pytest.mark.parametrize("steps", [3, 9])
+@pytest.mark.parametrize("name", ["NUTS", "SGHMC", "MeanField"])
+def test_sigterm_keeps_the_run_and_ends_the_process(name, steps, tmp_path, monkeypatch):
+    """In the first phase, where there are no draws, and after it."""
+    backend, advance, at = alone(name), Run.advance, iter(range(100))
+    whole = bz.fit(MODEL, rows(), backend, progress=False)
+
+    def terminated(run, _=0):
+        if next(at) == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        advance(run)
+
+    monkeypatch.setattr(Run, "advance", terminated)
+    with pytest.raises(SystemExit) as end:
+        bz.fit(MODEL, rows(), backend, progress=False, checkpoint=tmp_path / "run")
+    assert end.value.code == 143 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    monkeypatch.setattr(Run, "advance", advance)
+    kept = [path.stem.split("-")[1:] for path in (tmp_path / "run").glob("state-*")]
+    assert kept and not any(int(part) == RESULT for part, _ in kept)
+    assert name == "MeanField" or kept == [["0000", f"{steps + 1:012d}"]]
+    same(whole, bz.fit(MODEL, rows(), backend, progress=False, checkpoint=tmp_path / "run"))
+
+
 CHANGES = {
     "seed": (lambda fit: fit(seed=1), "seed: expected 0, got 1"),
     "settings": (lambda fit: fit(backend=alone("SGLD", step_size=1e-3)), "settings.step_size: expected .*, got 0.001"),
@@ -230,7 +255,7 @@ def test_what_is_said_of_a_run_has_no_addresses():
     )
 
 
-FULL = ("the run goes on, and is kept as it was at step 5", "the result is returned, and not kept")
+FULL = ("the run goes on, and is kept as it was at step 4", "the result is returned, and not kept")
 
 
 def test_a_full_disk_ends_no_run(tmp_path, monkeypatch):

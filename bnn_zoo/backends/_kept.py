@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .._interrupt import ending
 from .._random import whole_seed
 from ..data import exposed
 from ..density import LogJoint
@@ -47,7 +48,7 @@ def keeping(
         folder = Folder.open(checkpoint.path)
     except FileNotFoundError:
         folder = Folder.create(checkpoint.path, about | {"recorded": recorded})
-    with folder.locked():
+    with folder.locked(), ending():
         held = folder.about.get("recorded", {})
         near = _near(folder.about, about)
         folder.need_same(about | {"recorded": held} | near, tell=("versions",))
