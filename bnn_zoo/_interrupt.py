@@ -96,7 +96,7 @@ def pressed() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Inside of ``gently``: SIGTERM, as batch systems and clouds send it before they take the machine away, is Ctrl-C, and at
+    """Inside of ``gently``: SIGTERM, as batch systems and clouds send it before they take a machine away, is Ctrl-C, and at
     the end the process ends with status 143. Nothing changes where SIGTERM has a handler already, and in other threads."""
     if not _main() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
