@@ -356,6 +356,29 @@ def test_restarts_share_a_graph(monkeypatch):
     assert len(traced) == 4 and torch.equal(together.sites["w"], apart.sites["w"])
 
 
+def test_restarts_see_other_minibatches():
+    """From one start, with a family whose draws hardly differ, they end apart: the batches' noise is their own."""
+    x, y = orthogonal_design(16)
+
+    def narrow(model, init_loc_fn):
+        def guide(*args, **kwargs):
+            w = pyro.param("w_loc", torch.zeros(x.shape[1], dtype=x.dtype))
+            pyro.sample("w", dist.Normal(w, 1e-9).to_event(1))
+
+        return guide
+
+    settings = {
+        "steps": 7,
+        "draws": 2,
+        "guide": narrow,
+        "init": lambda log_joint, chains, _: torch.zeros(chains, 4).double(),
+    }
+    whole = run(bz.MeanField(chains=3, **settings), regression, (x, y)).sites["w"][:, 0]
+    torch.testing.assert_close(whole[0].expand(3, 4), whole, rtol=0, atol=1e-7)
+    few = run(bz.MeanField(chains=3, batch_size=4, **settings), regression, (x, y)).sites["w"][:, 0]
+    assert torch.cdist(few, few)[0, 1:].min() > 1e-3 and torch.cdist(few, few)[1, 2] > 1e-3
+
+
 def test_a_start_that_a_guide_holds_is_not_that_of_another_restart():
     """A family N(start, s²) whose mean is no parameter: each restart's energy is that of its own start."""
     x, y = orthogonal_design(16)

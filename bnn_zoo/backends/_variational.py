@@ -139,7 +139,8 @@ class Variational:
                 ):
                     own = {name: values[chain] for name, values in sites.items()}
                     start = log_joint.constrain(starts[chain])
-                    fit = self._begun(log_joint, batches, start, own, fits[-1].target if fits else None)
+                    like = fits[-1].target if fits else None
+                    fit = self._begun(log_joint, batches, start, own, like, chain * self.steps)
                     part = keeper.part(chain, range(chain, chain + 1)) if keeper else None
                     if part:
                         part.resume(fit)
@@ -162,9 +163,18 @@ class Variational:
         return self._collect(fits, sites, log_joint, seed, threads, short, before)
 
     def _begun(
-        self, log_joint: LogJoint, batches: Any, start: dict[str, Tensor], sites: dict[str, Tensor], like: Elbo | None
+        self,
+        log_joint: LogJoint,
+        batches: Any,
+        start: dict[str, Tensor],
+        sites: dict[str, Tensor],
+        like: Elbo | None,
+        first: int = 0,
     ) -> Run:
-        """The fit from ``start``, its first step about to be made; its draws go to ``sites [draw, *shape]``."""
+        """The fit from ``start``, its first step about to be made; its draws go to ``sites [draw, *shape]``.
+
+        first: number of its first batch. Restarts see one stretch after another, so that their noise is independent.
+        """
         guide = self.family(log_joint.model, init_to_value(values=start))
         elbo = Elbo(
             log_joint.model, guide, log_joint.args, log_joint.kwargs, self.particles, self.handler, self.compile, like
@@ -177,7 +187,7 @@ class Variational:
             GlobalStream(log_joint.device),
             SiteSink(sites, elbo.start.new_zeros(self.draws)),
             log_joint.device,
-            rows=lambda step: rows_at(batches, step) if step < self.steps else (),
+            rows=lambda step: rows_at(batches, first + step) if step < self.steps else (),
         )
         run.begin(elbo.start.unsqueeze(0))
         return run
