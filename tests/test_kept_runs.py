@@ -283,10 +283,10 @@ def test_a_full_disk_ends_no_run(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------------------------------------- kills
 
 
-def hierarchical(x, y=None):
+def hierarchical(x, y=None, *, size=None):
     scale = pyro.sample("scale", dist.HalfCauchy(1.0))
     w = pyro.sample("w", dist.Normal(torch.zeros(3), scale).to_event(1))
-    with pyro.plate("data", len(x)):
+    with pyro.plate("data", size or len(x), subsample=x):
         return pyro.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
 
 
@@ -316,13 +316,26 @@ def test_kills_at_random_times(name, tmp_path):
             os.setsid()
             bz.fit(hierarchical, data, backend, progress=False, checkpoint=tmp_path / "run", every=0)
             os._exit(0)
-        time.sleep(chance.uniform(0.2, 1.5))
+        if chance.random() < 0.7:  # else before it has come anywhere
+            before, end = kept_steps(tmp_path), time.monotonic() + 60
+            while kept_steps(tmp_path) == before and time.monotonic() < end:
+                time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.3))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         assert nobody_of(child)
-        steps.append(max([int(p.stem.split("-")[2]) for p in tmp_path.glob("run/state-*.safetensors")], default=0))
+        steps.append(sum(kept_steps(tmp_path).values()))
     assert steps == sorted(steps) and steps[-1] > steps[0]  # nothing kept is lost
     same(whole, bz.fit(hierarchical, data, backend, progress=False, checkpoint=tmp_path / "run"))
+
+
+def kept_steps(folder):
+    """The newest step of each part."""
+    found = {}
+    for path in folder.glob("run/state-*.safetensors"):
+        _, part, step = path.stem.split("-")
+        found[part] = max(found.get(part, 0), int(step))
+    return found
 
 
 def nobody_of(session, seconds=5.0):
