@@ -37,7 +37,7 @@ data.
 
 Says how the file was read, prints one table, and writes <backend>.nc (ArviZ InferenceData), the table and pictures to OUT.
 
-Ctrl-C stops it; what is written stays."""
+Ctrl-C stops it; what is written stays. With --checkpoint the same command goes on where it was stopped."""
 
 
 @app.command(help=COMPARE)
@@ -65,6 +65,9 @@ def compare(
     out: Annotated[Path, typer.Option(help="folder to make for the table, pictures and .nc files")] = Path(
         "bnn-zoo-compare"
     ),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="folder in which runs are kept: the same command goes on where it was stopped")
+    ] = None,
     progress: Annotated[bool, typer.Option(help="progress bars")] = True,
 ) -> None:
     """Sample one Bayesian neural network with several backends and compare them."""
@@ -75,7 +78,8 @@ def compare(
     if not 0 <= seed < 2**64:
         _stop(f"expected a seed from 0 to 2**64 − 1, got {seed}")
     out = Path(os.path.expanduser(out))
-    if os.path.lexists(out):
+    kept = None if checkpoint is None else Path(os.path.expanduser(checkpoint))
+    if os.path.lexists(out) and kept is None:
         _stop(f"{out} exists: remove it, or choose another folder with --out")
     try:
         choose_device(device)
@@ -86,7 +90,7 @@ def compare(
     except (ValueError, RuntimeError, OSError, KeyError) as error:
         _stop(str(error.args[0] if isinstance(error, KeyError) else error))
     settings = {name: comparison.BACKENDS[name](chains, draws, len(made.x)) for name in names}
-    frame = _run(made, settings, out, model=chosen, seed=seed, device=device, progress=progress)
+    frame = _run(made, settings, out, model=chosen, seed=seed, device=device, progress=progress, checkpoint=kept)
     typer.echo("\n" + comparison.markdown(frame))
     typer.echo(_legend(made.classes, made.target))
     typer.echo(f"\nWritten to {out}/: " + _contents(out))

@@ -132,30 +132,38 @@ def run(
     seed: int = 0,
     device: str | None = None,
     progress: bool = True,
+    checkpoint: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
     """Fit ``model``, by default ``network(table)``, with every backend; write ``<backend>.nc``, table.md, table.csv and
     pictures into ``out``.
 
+    With ``checkpoint`` each backend's run is kept in a folder of its name there: the same comparison, called again, goes on
+    where it was, into the same ``out``.
+
     Each backend's files are written as soon as it is done. A backend that fails is reported and left out. Ctrl-C stops the
     run: the backend under way is left out, what is written stays, and KeyboardInterrupt is raised. Where nothing was
-    written, ``out`` is removed again. Raises FileExistsError if ``out`` exists, another OSError if it cannot be made or
-    written, NothingFinished if every backend failed.
+    written, ``out`` is removed again. Raises FileExistsError if ``out`` exists without ``checkpoint``, another OSError if it
+    cannot be made or written, NothingFinished if every backend failed.
     """
     model, outcomes = model or network(table), dict[str, Outcome]()
-    with _folder(out), pressed() as interrupted:
+    with _folder(out, again=checkpoint is not None), pressed() as interrupted:
         say(f"{table.name}: {len(table.x)} training and {len(table.x_test)} test rows, {table.x.shape[1]} features; {model}")
         for note in table.notes:
             say(f"  {note}")
         for name, backend in backends.items():
             try:
-                posterior = fit(model, (table.x, table.y), backend, seed=seed, device=device, progress=progress)
+                kept = None if checkpoint is None else checkpoint / name
+                posterior = fit(
+                    model, (table.x, table.y), backend, seed=seed, device=device, progress=progress, checkpoint=kept
+                )
                 if interrupted():  # backends return the draws made so far, as if they were done
                     raise KeyboardInterrupt(f"{name} was cut short and is left out")
                 prediction = posterior.predict(table.x_test)
                 draws = prediction.draws if table.classes else predictive_draws(posterior, prediction, table.x_test)
                 outcome = Outcome(posterior, prediction, draws, score(table, posterior, prediction, draws))
                 coords = {"0.weight_in": list(table.features)}
+                (out / f"{name}.nc").unlink(missing_ok=True)
                 posterior.save(out / f"{name}.nc", test=(table.x_test, table.y_test), coords=coords)
             except (FloatingPointError, RuntimeError, ValueError) as error:
                 if interrupted():
@@ -174,11 +182,11 @@ def run(
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[None]:
-    """A new folder, removed again where what follows fails and leaves nothing in it."""
+def _folder(out: Path, *, again: bool) -> Iterator[None]:
+    """A new folder, or with ``again`` one that may be there, removed again where what follows leaves nothing in it."""
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=again)
         yield
     except BaseException:
         for folder in made:

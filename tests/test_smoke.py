@@ -192,6 +192,30 @@ class TestCommandLine:
         assert made >= {"HMC-trace.png", "HMC-rank.png", "compare.png"}
         assert export.group(bz.load(out / "HMC.nc"), "posterior")["0.weight_in"].values.tolist()[:2] == ["a", "b"]
 
+    @pytest.mark.slow
+    def test_goes_on_with_a_checkpoint(self, small, tmp_path, monkeypatch):
+        """Stopped in the second backend; the same command then makes what is lacking, and without the option refuses."""
+        from bnn_zoo.run.loop import Run
+
+        words = ["--data", "wine", "--out", tmp_path / "out", "--backends", "SGLD,HMC"]
+        kept, advance, steps = ["--checkpoint", tmp_path / "runs"], Run.advance, []
+
+        def stopped(run, _=0):
+            if "warm-up" in run.program.phases and run.step == 5 and not steps:
+                steps.append(run.step)
+                raise KeyboardInterrupt
+            advance(run)
+
+        monkeypatch.setattr(Run, "advance", stopped)
+        result = self.invoke(*words, *kept)
+        assert result.exit_code == 130 and {p.name for p in (tmp_path / "out").iterdir()} >= {"SGLD.nc", "table.csv"}
+        first = export.group(bz.load(tmp_path / "out" / "SGLD.nc"), "posterior")
+        assert self.invoke(*words).exit_code == 2
+        result = self.invoke(*words, *kept)
+        assert result.exit_code == 0, result.output
+        assert export.group(bz.load(tmp_path / "out" / "SGLD.nc"), "posterior").equals(first)
+        assert len((tmp_path / "out" / "table.csv").read_text().splitlines()) == 3
+
     @pytest.mark.parametrize("data", [pytest.param("breast_cancer", marks=pytest.mark.slow), "wine"])
     def test_classification(self, small, tmp_path, data):
         result = self.invoke("--data", data, "--out", tmp_path / "out", "--backends", "SGLD")
