@@ -176,7 +176,7 @@ def test_the_law_is_batched_over_draws_with_its_settings():
 
 # ------------------------------------------------------------------------------------------------ bad input
 
-BATCHES = bz.SGLD(chains=1, steps=2, step_size=1e-4, batch_size=3)
+BATCHES = bz.SGLD(chains=1, steps=2, step_size=1e-4, batch_size=5)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,8 @@ def test_a_void_label_without_ignore_says_what_to_write(places, backend, mark):
     with pytest.raises(
         bz.DataError, match=r"from 1 to 3: labels are 0 … classes - 1, one output of the network a class, write y - 1$"
     ):
-        fit(Categorical(), labels(places) + 1)
+        each_twice = torch.arange(N).view(N, *(1 for _ in places)) % CLASSES  # so that any batch of 5 of 6 has all three
+        fit(Categorical(), each_twice.repeat(1, *places) + 1)
 
 
 def test_settings():
