@@ -1,8 +1,8 @@
 """Transition kernels on flat positions ``[chain, dim]``. They know nothing of models, data or Pyro.
 
 Each is a frozen dataclass of settings with ``init(position, target, random) -> State`` and ``step(target, state, parameters,
-random) -> (State, Info)``, all chains at once; ``target`` is the log joint, ``random`` a ``types.Randomness``. Tuning is a kernel
-around a kernel: ``WindowAdaptation``, ``LengthAdaptation``, ``ScaleAdaptation``, ``StepLimit``.
+random) -> (State, Info)``, all chains at once; ``target`` is the log joint, ``random`` a ``types.Randomness``. Tuning is a
+kernel around a kernel: ``WindowAdaptation``, ``LengthAdaptation``, ``ScaleAdaptation``, ``StepLimit``.
 """
 
 from .adjusted_mclmc import AdjustedMCLMC

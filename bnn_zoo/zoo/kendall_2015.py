@@ -49,8 +49,8 @@ q: half of the input channels of four convolutions are off
         ),
         figures=(
             Figure(
-                "CamVid 360 × 480 (ours: 120 × 90, width 24, filters of 5, Adam), class accuracy, global accuracy, mean IoU, "
-                "in %",
+                "CamVid 360 × 480 (ours: 120 × 90, width 24, filters of 5, Adam), class accuracy, global accuracy, mean "
+                "IoU, in %",
                 "62.9, 82.8, 46.4",
                 "45.4, 74.4, 34.6",
             ),
