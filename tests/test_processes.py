@@ -54,18 +54,44 @@ def test_how_many(asked, chains, expected, two_threads, monkeypatch):
 
 
 @pytest.mark.parametrize("asked", [None, 1, 2])
-@pytest.mark.parametrize("place", ["cuda", "no fork", "CUDA in use"])
-def test_one_process_where_forking_is_out_of_the_question(place, asked, monkeypatch, two_threads):
+def test_one_process_on_a_gpu(asked):
+    if asked == 2:
+        with pytest.warns(UserWarning, match="processes=2 is for the CPU: all chains run in one process on cuda"):
+            assert how_many(asked, 4, torch.device("cuda")) == 1
+    else:
+        assert how_many(asked, 4, torch.device("cuda")) == 1
+
+
+@pytest.mark.parametrize("place", ["no fork", "CUDA in use"])
+def test_the_same_draws_where_forking_is_out_of_the_question(place, monkeypatch):
+    """The groups of chains run in this process, one after the other; nothing is forked."""
+    backend = bz.NUTS(chains=3, warmup=20, draws=4, processes=2)
+    forked = run(backend)
     if place == "no fork":
         monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
-    if place == "CUDA in use":
-        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    device = torch.device("cuda") if place == "cuda" else CPU
-    if asked == 2:
-        with pytest.warns(UserWarning, match="processes=2 needs a CPU and an operating system that forks"):
-            assert how_many(asked, 4, device) == 1
     else:
-        assert how_many(asked, 4, device) == 1
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(_processes, "_Fork", None)
+    again = run(backend)
+    assert torch.equal(forked.sites["w"], again.sites["w"]) and again.attrs["processes_used"] == 2
+    assert all(torch.equal(v, again.stats[name]) for name, v in forked.stats.items())
+    assert forked.attrs["gradients"] == again.attrs["gradients"]
+
+
+def test_ctrl_c_where_forking_is_out_of_the_question(monkeypatch):
+    """The draws of the first group are kept, and the second does not begin."""
+    monkeypatch.setattr(_processes, "forks", lambda: False)
+    advance, calls = Run.advance, iter(range(1000))
+
+    def interrupted(walk, _=0):
+        if next(calls) == 22:
+            raise KeyboardInterrupt
+        advance(walk)
+
+    monkeypatch.setattr(Run, "advance", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        draws = run(bz.NUTS(chains=3, warmup=20, draws=4, processes=2))
+    assert draws.sites["w"].shape[:2] == (2, 2) and next(calls) == 23
 
 
 def in_a_daemon(work):
@@ -86,9 +112,9 @@ def test_a_daemon_process_runs_all_chains_itself():
     def work():
         torch.set_num_threads(2)
         draws = run(bz.NUTS(chains=4, warmup=2, draws=3))
-        return how_many(None, 4, CPU), draws.attrs["processes_used"], tuple(draws.sites["w"].shape)
+        return _processes.forks(), draws.attrs["processes_used"], tuple(draws.sites["w"].shape)
 
-    assert in_a_daemon(work) == (1, 1, (4, 3, 4))
+    assert in_a_daemon(work) == (False, how_many(None, 4, CPU), (4, 3, 4))
 
 
 # ---------------------------------------------------------------------------------------------------- the draws

@@ -44,7 +44,8 @@ class FullBatch:
         times on small tanh networks, nothing on LeNet-5). None: where that pays in a run of this length, as far as the
         numbers of operations and of transitions tell; ``attrs["compiled"]`` says what was done.
     processes
-        over how many processes the chains are spread. None: on a CPU as many as there are cores, at most one a chain.
+        over how many processes the chains are spread. None: on a CPU as many as there are cores, at most one a chain. Where
+        processes cannot be forked, their work is done in one, part after part, with the same draws.
         Chains in one process move in lockstep and share their tuning, so draws depend on this number.
     row_chunk
         evaluate the log joint in chunks of so many rows, so that memory does not grow with the data; sums in float64.

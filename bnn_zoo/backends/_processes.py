@@ -39,22 +39,27 @@ Watch = Callable[[], None]
 
 
 def how_many(asked: int | None, chains: int, device: torch.device) -> int:
-    """Processes for so many chains: what was asked for, or one a core where forking works; at most one a chain.
+    """Processes for so many chains: what was asked for, or one a core; at most one a chain, and one on a GPU.
 
-    Not one a torch thread: draws depend on this number, and threads are often set for other reasons.
+    Draws depend on this number. So it depends on nothing but the machine's cores: not on torch's threads, and not on whether
+    this process can fork; where it cannot, the processes' work is done in it, one after the other.
     """
-    possible = device.type == "cpu" and "fork" in multiprocessing.get_all_start_methods() and os.name == "posix"
-    possible = possible and not multiprocessing.current_process().daemon and not torch.cuda.is_initialized()
-    if asked is not None and asked > 1 and not possible:
-        warnings.warn(
-            f"processes={asked} needs a CPU and an operating system that forks: all chains run in this process",
-            stacklevel=4,
-        )
-    return min(asked or cores(), chains) if possible else 1
+    if device.type == "cpu":
+        return min(asked or cores(), chains)
+    if asked is not None and asked > 1:
+        warnings.warn(f"processes={asked} is for the CPU: all chains run in one process on {device.type}", stacklevel=4)
+    return 1
+
+
+def forks() -> bool:
+    """Whether this process can fork: not on Windows, not in a daemon, and not after CUDA was used, which a fork breaks."""
+    possible = "fork" in multiprocessing.get_all_start_methods() and os.name == "posix"
+    return possible and not multiprocessing.current_process().daemon and not torch.cuda.is_initialized()
 
 
 def spread(work: Callable[[int, Watch], Any], count: int, cut_short: Callable[[Any], bool]) -> list[Any]:
     """``[work(0, watch), …, work(count − 1, watch)]``: the first here, each other in a fork; each with one torch thread.
+    Where this process cannot fork, all of them here, one after the other.
 
     Work calls ``watch()`` often. It raises KeyboardInterrupt where a fork was killed, so that what this process has is not
     made for nothing; ``Ended`` then stands in that fork's place. Forks do not outlive this process, however it ends.
@@ -63,20 +68,31 @@ def spread(work: Callable[[int, Watch], Any], count: int, cut_short: Callable[[A
     """
     if count == 1:
         return [work(0, lambda: None)]
+    if not forks():
+        return _in_turn(work, count, cut_short)
     importlib.import_module("torch._dynamo")  # the first gradient imports it, in seconds: once, not in each fork
-    forks = [_Fork(work, group) for group in range(1, count)]
+    others = [_Fork(work, group) for group in range(1, count)]
     with one_thread():
         try:
-            for fork in forks:
+            for fork in others:
                 fork.start()
-            first = work(0, _Watching(forks))
+            first = work(0, _Watching(others))
             if cut_short(first):
-                for fork in forks:
+                for fork in others:
                     fork.interrupt()
-            return [first, *_collect(forks)]
+            return [first, *_collect(others)]
         finally:
-            for fork in forks:
+            for fork in others:
                 fork.end()
+
+
+def _in_turn(work: Callable[[int, Watch], Any], count: int, cut_short: Callable[[Any], bool]) -> list[Any]:
+    """As ``spread``, all in this process; after Ctrl-C in one the next do not begin."""
+    made: list[Any] = []
+    with one_thread():
+        for group in range(count):
+            made.append("interrupted before it began" if made and cut_short(made[-1]) else work(group, lambda: None))
+    return made
 
 
 @dataclass(frozen=True)
