@@ -57,8 +57,8 @@ class Optimise:
     """
 
     make: Callable[..., Any] = torch.optim.Adam
-    optimisers: list[Any] = field(default_factory=list, repr=False, compare=False)
-    """The one that is used, once there is one: it holds settings alone, and nothing of a run between steps."""
+    optimisers: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Those that are used, by dtype and device: they hold settings alone, and nothing of a run between steps."""
     one_scale = False
 
     @staticmethod
@@ -78,6 +78,7 @@ class Optimise:
         return OptimiserState(leaf.data, optimiser.state[leaf]), LangevinInfo(value, state.position, gradient)
 
     def _optimiser(self, position: Tensor) -> Any:
-        if not self.optimisers:
-            self.optimisers.append(self.make([position.clone().requires_grad_()], lr=1.0))
-        return self.optimisers[0]
+        key = position.dtype, position.device
+        if key not in self.optimisers:
+            self.optimisers[key] = self.make([position.clone().requires_grad_()], lr=1.0)
+        return self.optimisers[key]
