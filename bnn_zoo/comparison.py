@@ -95,7 +95,7 @@ def predictive_draws(posterior: Posterior, prediction: Prediction, x: torch.Tens
     draws = prediction.draws.flatten(0, 1)
     if len(draws) < ENOUGH:
         times = math.ceil(ENOUGH / len(draws))
-        again = Draws({name: value.repeat_interleave(times, 1) for name, value in posterior.draws.sites.items()})
+        again = Draws({name: value[:].repeat_interleave(times, 1) for name, value in posterior.draws.sites.items()})
         draws = Posterior(posterior.model, posterior.data, again).predict(x).draws.flatten(0, 1)
     return draws
 

@@ -41,6 +41,7 @@ from .predict import (
     split,
 )
 from .predict.passes import Read
+from .run import Stored
 from .types import DataError, Draws, Model, ModelError
 
 BUDGET = 200_000_000
@@ -130,7 +131,10 @@ class Posterior:
             f, log_lik = {}, {}
         lines = {f"predictions {k}": v for k, v in f.items()}
         lines |= {f"log likelihood {k}": v for k, v in log_lik.items()} | self.draws.sites
-        table = pd.DataFrame({n: summarise(v.flatten(2) if v.dim() > 2 else v[..., None]) for n, v in lines.items()}).T
+        found = {
+            n: summarise(v.scalars() if isinstance(v, Stored) else v.reshape(*v.shape[:2], -1)) for n, v in lines.items()
+        }
+        table = pd.DataFrame(found).T
         return table.astype({"scalars": int, "undefined": int})
 
     def function_draws(self, args: tuple[Any, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -292,7 +296,7 @@ class Posterior:
             numbers = " × ".join(map(str, [f"{chains} chains", f"{draws} draws", *shape]))
             raise DataError(
                 f"{what} would hold {count:,} numbers, {numbers}, more than {BUDGET:,}: keep fewer draws (thinning), or "
-                "export a subset by Posterior(model, rows, draws)"
+                "export a part: posterior.thin(10).to_inference_data(), or Posterior(model, rows, draws) of fewer rows"
             )
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> Path:

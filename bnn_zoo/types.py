@@ -114,7 +114,9 @@ class Draws:
     """What a backend returns. All tensors are on the CPU.
 
     sites
-        ``{site: [chain, draw, *shape]}``, in the site's own (constrained) space.
+        ``{site: [chain, draw, *shape]}``, in the site's own (constrained) space: tensors, or, of a run that is kept in a
+        folder, ``run.Stored``: these lie on disk and are read where they are indexed. ``sites["w"][:, :10]`` is a tensor
+        either way, and ``sites["w"][:]`` is all of it; ``shape``, ``dtype``, ``dim()`` and ``len()`` are the tensor's.
     stats
         ``{name: [chain, draw]}``, under ArviZ's names: ``lp``, ``energy``, ``diverging``, ``tree_depth``, ``n_steps``,
         ``step_size``, ``acceptance_rate``, …
@@ -125,7 +127,7 @@ class Draws:
         warm-up included), ``tuning_time`` and ``sampling_time`` in seconds, versions.
     """
 
-    sites: dict[str, Tensor]
+    sites: dict[str, Any]
     stats: dict[str, Tensor] = field(default_factory=dict)
     history: dict[str, Tensor] = field(default_factory=dict)
     attrs: dict[str, Any] = field(default_factory=dict)

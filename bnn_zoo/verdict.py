@@ -26,6 +26,7 @@ from .diagnostics import ess_bulk
 from .diagnostics.agreement import GOOD, Worst, worst_rhat
 from .posterior import Posterior
 from .predict import moments, replay
+from .run.stored import in_blocks, selected
 
 ROWS, OUTPUTS, SCALARS = 10, 100, 200
 """Rows of the data and as many beyond them; numbers kept of what is computed there; and of the sites."""
@@ -70,7 +71,7 @@ def judge(posterior: Posterior) -> Verdict:
     verdict = Verdict(draws=draws.chains * draws.draws)
     if draws.attrs.get("doubts"):
         verdict.said.append(draws.attrs["doubts"])
-    finite = {name: _finite(_flat(value)) for name, value in draws.sites.items()}
+    finite = {name: _finite(value) for name, value in draws.sites.items()}
     good = torch.stack(list(finite.values())).all(0)
     if not bool(good.all()):
         names = [name for name, each in finite.items() if not bool(each.all())]
@@ -79,7 +80,7 @@ def judge(posterior: Posterior) -> Verdict:
     if draws.draws >= 4:
         ends = [{n: v[c, :: max(1, draws.draws - 1)] for n, v in draws.sites.items()} for c in range(draws.chains)]
         still = [all(bool((v == v[:1]).all()) for v in end.values()) for end in ends]
-        still = [s and all(bool((v[c, 1:] == v[c, :-1]).all()) for v in draws.sites.values()) for c, s in enumerate(still)]
+        still = [s and all(_stays(v, c) for v in draws.sites.values()) for c, s in enumerate(still)]
         if any(still):
             verdict.said.append(f"{sum(still)} of {draws.chains} chains never moved: start elsewhere, or warm up longer")
     if draws.chains < 2 or draws.draws < 4:
@@ -201,9 +202,10 @@ def _sites(posterior: Posterior) -> dict[str, Tensor]:
     """The sites whose chains should agree, each with a bounded number of scalars."""
     sites = posterior.draws.sites
     if is_network(posterior):
-        return {name: value for name, value in sites.items() if value[0, 0].numel() == 1 and name not in _weights(posterior)}
+        own = _weights(posterior)
+        return {n: value[:] for n, value in sites.items() if value.shape[2:].numel() == 1 and n not in own}
     room = max(1, SCALARS // len(sites))
-    return {name: _some(_flat(value), room) for name, value in sites.items()}
+    return {n: torch.cat([_some(_flat(b), room) for b in in_blocks(value)], 1) for n, value in sites.items()}
 
 
 def is_network(posterior: Posterior) -> bool:
@@ -219,9 +221,9 @@ def _weights(posterior: Posterior) -> set[str]:
     return {name for name, _ in net.named_parameters()} if isinstance(net, nn.Module) else set()
 
 
-def _thin(value: Tensor, most: int) -> Tensor:
-    """At most so many draws of ``[chain, draw, …]``, evenly spaced."""
-    return value[:, _spaced(value.shape[1], most)]
+def _thin(value: Any, most: int) -> Any:
+    """At most so many draws of ``[chain, draw, …]``, evenly spaced; those on disk stay there."""
+    return selected(value, None, _spaced(value.shape[1], most))
 
 
 def _some(value: Tensor, most: int) -> Tensor:
@@ -229,10 +231,16 @@ def _some(value: Tensor, most: int) -> Tensor:
     return value[..., _spaced(value.shape[-1], most)]
 
 
-def _finite(value: Tensor) -> Tensor:
-    """``[chain, draw]``: whether all scalars of ``value [chain, draw, scalars]`` are finite; a few draws at a time, since
-    torch's test takes the room of what it tests."""
-    return torch.cat([torch.isfinite(some).all(-1) for some in value.split(16, 1)], 1)
+def _finite(value: Any) -> Tensor:
+    """``[chain, draw]``: whether all scalars of ``value [chain, draw, …]`` are finite; a few draws at a time, since torch's
+    test takes the room of what it tests."""
+    parts = (some for block in in_blocks(value) for some in _flat(block).split(16, 1))
+    return torch.cat([torch.isfinite(some).all(-1) for some in parts], 1)
+
+
+def _stays(value: Any, chain: int) -> bool:
+    """Whether all draws of a chain are its first."""
+    return all(bool((block[0] == value[chain, 0]).all()) for block in in_blocks(selected(value, chain)))
 
 
 def _flat(value: Tensor) -> Tensor:

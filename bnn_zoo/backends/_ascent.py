@@ -88,35 +88,37 @@ class Ascent:
 
 @dataclass
 class SiteSink:
-    """Draws of sites into ``sites``, ``{name: [draw, *shape]}``, and their log q."""
+    """Draws of sites, ``block`` at a time, to ``put(number of the first, {name: [draw, *shape]})``, and their log q."""
 
-    sites: Mapping[str, Tensor]
+    put: Callable[[int, Mapping[str, Tensor]], None]
+    block: int
     log_q: Tensor
     count: int = 0
+    waiting: list[Mapping[str, Tensor]] = field(default_factory=list)
 
     def add(self, values: Mapping[str, Tensor], stats: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            self.sites[name][self.count] = value
+        if len(self.waiting) == self.block:
+            self.write()
         self.log_q[self.count] = stats["log_q"]
+        self.waiting.append(values)
         self.count += 1
+
+    def write(self) -> None:
+        if self.waiting:
+            stacked = {name: torch.stack([values[name] for values in self.waiting]) for name in self.waiting[0]}
+            self.put(self.count - len(self.waiting), stacked)
+            self.waiting = []
 
     # as a sink of a run that is kept
 
     @property
-    def tree(self) -> dict[str, int]:
-        return {"count": self.count}
+    def tree(self) -> dict[str, Any]:
+        self.write()
+        return {"count": self.count, "log_q": self.log_q[: self.count]}
 
-    def fresh(self, begin: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        span = slice(begin, self.count)
-        return {n: v[None, span] for n, v in self.sites.items()}, {"log_q": self.log_q[None, span].cpu()}
-
-    def restore(self, tree: dict[str, int], read: Callable[[int], Any]) -> int:
+    def restore(self, tree: dict[str, Any]) -> int:
         self.count = tree["count"]
-        if self.count:
-            sites, stats = read(self.count)
-            for name, value in sites.items():
-                self.sites[name][: self.count] = value[0]
-            self.log_q[: self.count] = stats["log_q"][0]
+        self.log_q[: self.count] = tree["log_q"]
         return self.count
 
 

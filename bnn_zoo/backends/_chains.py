@@ -18,7 +18,7 @@ from ..density import BestOf, LogJoint, finite_at
 from ..run import Checkpoint, Clock, Keeper, Part, Recorder, Run
 from ..types import Draws, Model
 from ._compiling import pays
-from ._draws import Store, room, some
+from ._draws import Sink, place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
 from ._processes import Ended, Watch, how_many, one_thread, spread
@@ -105,7 +105,7 @@ class FullBatch:
         count = recorded(keeper, "processes") or how_many(self.processes, self.chains, log_joint.device)
         sizes = [self.chains // count + (i < self.chains % count) for i in range(count)]
 
-        sites = room(self, log_joint, self.draws, warmup=self.warmup, shared=count > 1)
+        where = place(keeper, self, log_joint, self.draws, warmup=self.warmup, shared=count > 1)
         clock = Clock(log_joint.device)
         if self.compile is None and self._pays(log_joint, sizes[0]):
             log_joint.compile_quietly()
@@ -120,10 +120,9 @@ class FullBatch:
 
         def work(group: int, watch: Watch) -> dict[str, Any] | str:
             chains = groups[group]
-            store = Store(log_joint, {name: value[chains.start : chains.stop] for name, value in sites.items()})
             try:
                 part = keeper.part(group, chains) if keeper else None
-                return self._sample(log_joint, store, seed, chains, progress and group == 0, watch, part)
+                return self._sample(log_joint, where.sink(chains), seed, chains, progress and group == 0, watch, part)
             except KeyboardInterrupt as early:
                 return str(early)
 
@@ -131,7 +130,7 @@ class FullBatch:
         parts, kept = list(made.values()), [chain for chains in made for chain in chains]
         done = min(part["draws"] for part in parts)
         short = interrupted(done, self.draws, "draws") or len(made) < count
-        sites = some(sites, done, kept)
+        sites = where.taken(done, kept)
         stats = {k: torch.cat([part["stats"][k][:, :done] for part in parts]) for k in parts[0]["stats"]}
         lengths = {k: min(part["history"][k].shape[1] for part in parts) for k in parts[0]["history"]}
         history = {k: torch.cat([part["history"][k][:, :n] for part in parts]) for k, n in lengths.items()}
@@ -202,15 +201,15 @@ class FullBatch:
     def _sample(
         self,
         log_joint: LogJoint,
-        store: Store,
+        sink: Sink,
         seed: int,
         chains: range,
         progress: bool,
         watch: Watch,
         part: Part | None = None,
     ) -> dict[str, Any]:
-        """Warm up and sample in this process, into ``store``: how many draws, statistics, history and counts."""
-        run = self._ready(log_joint, store, seed, chains)
+        """Warm up and sample in this process, into ``sink``: how many draws, statistics, history and counts."""
+        run = self._ready(log_joint, sink, seed, chains)
         if not (part and part.resume(run)):
             start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS, chains.start), len(chains))
             finite_at(start, self.init, log_joint)
@@ -219,11 +218,11 @@ class FullBatch:
         run.go(label=type(self).__name__, progress=progress, watch=watch, keep=part)
         if run.step < self.warmup:
             raise KeyboardInterrupt(f"interrupted in warm-up, after {run.step} of {self.warmup} transitions: no draws yet")
-        if not store.count:
+        if not sink.count:
             raise KeyboardInterrupt(f"interrupted before the first of {self.draws} draws: nothing to return")
         return {
-            "draws": store.count,
-            "stats": store.result(),
+            "draws": sink.count,
+            "stats": sink.result(),
             "diverged": run.carry.diverged.cpu(),
             "compiled": log_joint.compiled,
             "history": {f"warmup_{name}": values for name, values in run.traced().items()},

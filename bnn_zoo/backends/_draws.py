@@ -1,18 +1,20 @@
-"""Where draws go: in blocks off the device and into the sites' own space, so that all of them lie in memory once."""
+"""Where draws go: in blocks off the device and into the sites' own space, in memory once or, of runs that are kept, to disk."""
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from .._memory import free_memory, said
 from ..density import LogJoint
-from ..run import Recorder
+from ..run import Keeper, Recorder, Variable
+from ..run.store import Store as Disk
+from ..run.stored import Stored
 
 BLOCK = 2**24
 """Bytes of positions that wait on the device before they move."""
@@ -20,29 +22,97 @@ STATISTICS = 10
 """Numbers of a draw, and of a transition of the warm-up, beside its position: at most so many are kept."""
 
 
-def room(
-    settings: Any, log_joint: LogJoint, draws: int, *, warmup: int = 0, held: int = 0, shared: bool = False
-) -> dict[str, Tensor]:
-    """Empty ``{site: [chain, draw, *shape]}`` on the CPU for the draws of ``settings.chains`` chains.
+class Sink(Protocol):
+    """Takes draws of some chains. ``good`` is how many come before the first that is not finite."""
 
-    With ``shared`` in memory that forks of this process write to as well. Raises ValueError where draws, statistics of
-    the warm-up and ``held`` positions do not fit in the memory that is free.
+    room: int
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def good(self) -> int: ...
+
+    def add(self, position: Tensor, stats: Mapping[str, Tensor]) -> None: ...
+
+    def result(self) -> dict[str, Tensor]: ...
+
+
+class Place(Protocol):
+    """Where the draws of a run go: ``InMemory`` or ``OnDisk``."""
+
+    block: int
+    """Draws of a chain that wait where they come one by one."""
+
+    def sink(self, chains: range) -> Sink: ...
+
+    def put(self, chain: int, start: int, values: Mapping[str, Tensor]) -> None:
+        """Draws ``{site: [draw, *shape]}`` of one chain, the first of them its draw number ``start``."""
+
+    def taken(self, count: int, chains: Sequence[int] | None = None) -> dict[str, Any]:
+        """``{site: [chain, draw, *shape]}`` of these chains (None: all), their first ``count`` draws; once, at the end."""
+
+
+def place(
+    keeper: Keeper | None,
+    settings: Any,
+    log_joint: LogJoint,
+    draws: int,
+    *,
+    warmup: int = 0,
+    held: int = 0,
+    shared: bool = False,
+) -> Place:
+    """Where ``draws`` draws of ``settings.chains`` chains go: to the store of a run that is kept, else into memory.
+
+    With ``shared`` into memory that forks of this process write to as well. Raises ValueError where what lies in memory
+    (draws, statistics of the warm-up, ``held`` positions) does not fit in what is free.
     """
-    chains, dtype = settings.chains, log_joint.dtype
+    _need_memory(settings, log_joint, 0 if keeper else draws, warmup, held)
+    return OnDisk(keeper, log_joint, draws) if keeper else InMemory(settings.chains, log_joint, draws, shared)
+
+
+def _need_memory(settings: Any, log_joint: LogJoint, draws: int, warmup: int, held: int) -> None:
+    chains = settings.chains
     size = sum(prod(site.shape) for site in log_joint.sites)
-    need = chains * dtype.itemsize * (draws * (size + STATISTICS) + warmup * STATISTICS + held * log_joint.dim)
+    need = chains * log_joint.dtype.itemsize * (draws * (size + STATISTICS) + warmup * STATISTICS + held * log_joint.dim)
     free = free_memory()
     if need > free:
-        name = type(settings).__name__
+        what = f"{draws:,} draws with " if draws else ""
         raise ValueError(
-            f"{name}: {draws:,} draws with chains={chains:,} and {size:,} numbers a draw"
+            f"{type(settings).__name__}: {what}chains={chains:,} and {size:,} numbers a draw"
             f"{f', and statistics of {warmup:,} transitions of the warm-up,' if warmup else ''} need {said(need)}, and "
             f"{said(free)} of memory are free: keep fewer draws (more thinning, fewer chains)"
+            f"{', or stream them to disk: fit(…, checkpoint=folder)' if draws else ''}"
         )
-    shapes = {site.name: (chains, draws, *site.shape) for site in log_joint.sites}
-    if not shared:
-        return {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
-    return {name: _shared(shape, dtype) for name, shape in shapes.items()}
+
+
+class InMemory:
+    """All draws on the CPU, ``sites`` of shape ``[chain, draw, *shape]``."""
+
+    block = 1
+
+    def __init__(self, chains: int, log_joint: LogJoint, draws: int, shared: bool = False) -> None:
+        self.log_joint = log_joint
+        shapes = {site.name: (chains, draws, *site.shape) for site in log_joint.sites}
+        empty = _shared if shared else torch.empty
+        self.sites: dict[str, Tensor] = {name: empty(shape, dtype=log_joint.dtype) for name, shape in shapes.items()}
+
+    def sink(self, chains: range) -> Store:
+        return Store(self.log_joint, {name: value[chains.start : chains.stop] for name, value in self.sites.items()})
+
+    def put(self, chain: int, start: int, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.sites[name][chain, start : start + len(value)] = value.detach()
+
+    def taken(self, count: int, chains: Sequence[int] | None = None) -> dict[str, Any]:
+        """In memory of their own, and ``sites`` is emptied on the way; where all are taken, as they are."""
+        there = next(iter(self.sites.values())).shape
+        kept = list(range(there[0]) if chains is None else chains)
+        if (len(kept), count) == there[:2]:
+            return self.sites
+        sites = self.sites
+        return {name: torch.stack([sites[name][chain, :count] for chain in kept]) for name in _emptied(sites)}
 
 
 def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -50,8 +120,44 @@ def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.frombuffer(memory, dtype=dtype).reshape(shape)
 
 
+def _emptied(sites: dict[str, Tensor]) -> Iterator[str]:
+    """Each name, which is gone when the next is asked for."""
+    for name in list(sites):
+        yield name
+        del sites[name]
+
+
+class OnDisk:
+    """Draws and their statistics in the store of a run; memory does not grow with their number."""
+
+    def __init__(self, keeper: Keeper, log_joint: LogJoint, draws: int) -> None:
+        self.store, self.log_joint, self.draws = keeper.store, log_joint, draws
+        self.block = self._rows(log_joint.dim)
+
+    def _rows(self, numbers: int) -> int:
+        """Draws of so many numbers that wait: ``BLOCK`` bytes at most, and whole chunks of the largest site, or a whole
+        fraction of one."""
+        fit = max(min(self.draws, BLOCK // max(numbers * self.log_joint.dtype.itemsize, 1)), 1)
+        chunk = max(self.store.sites.values(), key=lambda array: array.stride).rows
+        return fit // chunk * chunk if fit >= chunk else next(n for n in range(fit, 0, -1) if chunk % n == 0)
+
+    def sink(self, chains: range) -> Streamed:
+        return Streamed(self, chains, self._rows(len(chains) * self.log_joint.dim))
+
+    def put(self, chain: int, start: int, values: Mapping[str, Tensor]) -> None:
+        self.store.write(range(chain, chain + 1), start, {name: value[None] for name, value in values.items()})
+
+    def taken(self, count: int, chains: Sequence[int] | None = None) -> dict[str, Any]:
+        return stored(self.store, [site.name for site in self.log_joint.sites], count, chains)
+
+
+def stored(store: Disk, names: Sequence[str], count: int, chains: Sequence[int] | None = None) -> dict[str, Any]:
+    """The first draws of these sites and chains (None: all), which stay on disk."""
+    return {name: Stored.of(store.sites[name], chains, count) for name in names}
+
+
 class Store:
-    """The draws of some chains, written into ``sites`` (a part of ``room``); their statistics stay on the device."""
+    """The draws of some chains, written into ``sites`` (a part of those in memory); their statistics stay on the device."""
 
     def __init__(self, log_joint: LogJoint, sites: Mapping[str, Tensor]) -> None:
         self.log_joint, self.sites = log_joint, sites
@@ -66,6 +172,11 @@ class Store:
     @property
     def count(self) -> int:
         return self.stats.count
+
+    @property
+    def good(self) -> int:
+        self.write()
+        return before_lost(self.finite[: self.count])
 
     def add(self, position: Tensor, stats: Mapping[str, Tensor]) -> None:
         """One more draw: positions ``[chain, dim]`` and statistics ``[chain]``."""
@@ -90,60 +201,72 @@ class Store:
         self.write()
         return self.stats.result()[1] if self.count else {}
 
-    # as a sink of a run that is kept
+
+class Streamed:
+    """The draws of some chains, and their statistics, written to the store of the run."""
+
+    def __init__(self, place: OnDisk, chains: range, block: int) -> None:
+        self.store, self.log_joint, self.chains, self.room = place.store, place.log_joint, chains, place.draws
+        self.waiting = Recorder(block)
+        self.written = 0
+        self.names: list[str] = []
+        """Of the statistics."""
+        self.lost: int | None = None
+        """The first draw that is not finite."""
+
+    @property
+    def count(self) -> int:
+        return self.written + self.waiting.count
+
+    @property
+    def good(self) -> int:
+        self.write()
+        return self.count if self.lost is None else self.lost
+
+    def add(self, position: Tensor, stats: Mapping[str, Tensor]) -> None:
+        """One more draw: positions ``[chain, dim]`` and statistics ``[chain]``. Raises OSError where the disk is full."""
+        if self.waiting.count == self.waiting.room:
+            self.write()
+        self.waiting.add(position, stats)
+
+    def write(self) -> None:
+        """Write what waits. An interrupt or an error in here loses nothing: it is then written again."""
+        count = self.waiting.count
+        if not count:
+            return
+        positions, stats = self.waiting.result()
+        self.names = list(stats)
+        if any(name not in self.store.stats for name in stats):
+            self.store.add_stats({name: Variable((), value.dtype) for name, value in stats.items()})
+        self.store.write(self.chains, self.written, self.log_joint.constrain(positions), stats)
+        finite = torch.isfinite(positions).all(-1).all(0).cpu()
+        if self.lost is None and not bool(finite.all()):
+            self.lost = self.written + before_lost(finite)
+        self.waiting.count, self.written = 0, self.written + count
+
+    def result(self) -> dict[str, Tensor]:
+        """All draws are in the store; their statistics ``{name: [chain, draw]}``, read from there."""
+        self.write()
+        span = slice(self.chains.start, self.chains.stop), slice(self.count)
+        return {name: torch.from_numpy(self.store.stats[name][span]) for name in self.names}
 
     @property
     def tree(self) -> dict[str, Any]:
         self.write()
-        return {"count": self.count, "finite": self.finite[: self.count], "stats": list(self.stats.stats)}
+        return {"count": self.count, "lost": self.lost, "stats": self.names}
 
-    def fresh(self, begin: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Draws and statistics ``[chain, draw, …]`` from draw number ``begin`` on, on the CPU."""
-        stats = self.result()
-        span = slice(begin, self.count)
-        return {n: v[:, span] for n, v in self.sites.items()}, {n: v[:, span].cpu() for n, v in stats.items()}
-
-    def restore(self, tree: dict[str, Any], read: Callable[[int], Any]) -> int:
-        """Take draws up that were kept, as ``read(count)`` gives them; how many these are."""
-        count = tree["count"]
-        if count:
-            sites, stats = read(count)
-            for name, value in sites.items():
-                self.sites[name][:, :count] = value
-            device, names = self.log_joint.device, tree["stats"]
-            for i in range(count):
-                self.stats.add(torch.empty(self.chains, 0, device=device), {n: stats[n][:, i].to(device) for n in names})
-        self.finite[:count] = tree["finite"]
-        self.written = count
-        return int(count)
+    def restore(self, tree: dict[str, Any]) -> int:
+        """Go on behind the draws that are in the store; how many these are."""
+        self.written, self.lost, self.names = tree["count"], tree["lost"], tree["stats"]
+        return self.written
 
 
-def put(log_joint: LogJoint, sites: Mapping[str, Tensor], chain: int, start: int, positions: Tensor) -> None:
-    """Draws ``[draw, dim]`` of one chain, the first of them its draw number ``start``."""
-    for name, values in log_joint.constrain(positions).items():
-        sites[name][chain, start : start + len(positions)] = values.detach()
+def before_lost(finite: Tensor) -> int:
+    """How many of the draws ``finite [draw]`` come before the first that is not."""
+    return len(finite) if bool(finite.all()) else int((~finite).int().argmax())
 
 
 def blocks(log_joint: LogJoint, draws: int) -> Iterator[range]:
     """The draws of one chain in blocks of ``BLOCK`` bytes."""
     size = max(BLOCK // max(log_joint.dim * log_joint.dtype.itemsize, 1), 1)
     return (range(draws)[at : at + size] for at in range(0, draws, size))
-
-
-def some(sites: dict[str, Tensor], count: int, chains: Sequence[int] | None = None) -> dict[str, Tensor]:
-    """The first ``count`` draws of these chains (None: all), in memory of their own; ``sites`` is emptied on the way.
-
-    Where that is all there is room for, ``sites`` as it is.
-    """
-    there = next(iter(sites.values())).shape
-    kept = list(range(there[0]) if chains is None else chains)
-    if (len(kept), count) == there[:2]:
-        return sites
-    return {name: torch.stack([sites[name][chain, :count] for chain in kept]) for name in _emptied(sites)}
-
-
-def _emptied(sites: dict[str, Tensor]) -> Iterator[str]:
-    """Each name, which is gone when the next is asked for."""
-    for name in list(sites):
-        yield name
-        del sites[name]

@@ -25,6 +25,7 @@ from ..run.checkpoint import Folder
 from ..run.keeper import Checkpoint, Keeper
 from ..run.store import Variable
 from ..types import Draws
+from ._draws import stored
 
 TOLERANCE = 1e-4
 """Relative difference of log joints at one point from which they are those of different models."""
@@ -128,15 +129,18 @@ def recorded(keeper: Keeper | None, name: str) -> int | None:
     return None if found is None else int(found)
 
 
-def kept(keeper: Keeper | None, draws: Draws, *, streamed: bool = True) -> Draws:
-    """The draws, which are now kept as the result of their run, unless it was cut short. ``streamed``: as they came."""
+def kept(keeper: Keeper | None, draws: Draws) -> Draws:
+    """The draws, which are now kept as the result of their run, unless it was cut short."""
     if keeper and not draws.attrs.get("interrupted"):
-        result = {"sites": list(draws.sites), "stats": draws.stats, "history": draws.history, "attrs": draws.attrs}
-        keeper.complete(None if streamed else draws.sites, result)
+        keeper.complete(draws.draws, draws.stats, {"history": draws.history, "attrs": draws.attrs})
     return draws
 
 
 def finished(keeper: Keeper) -> Draws | None:
-    """The draws of a run that was at its end when it was kept last."""
+    """The draws of a run that was at its end when it was kept last; they stay on disk."""
     found = keeper.result()
-    return None if found is None else Draws(keeper.sites(found["sites"]), found["stats"], found["history"], found["attrs"])
+    if found is None:
+        return None
+    store, count = keeper.store, found["draws"]
+    stats = {name: torch.from_numpy(store.stats[name][:, :count]) for name in found["stats"]}
+    return Draws(stored(store, list(keeper.folder.about["model"]["sites"]), count), stats, found["history"], found["attrs"])

@@ -20,7 +20,7 @@ from ..schedules import as_schedule
 from ..types import Draws, Model, Schedule
 from ._chains import Start
 from ._diffusion import Diffusion
-from ._draws import Store, room, some
+from ._draws import Place, place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
 from ._rows import need_all_rows, need_proper, rows_and_density, rows_at
@@ -117,27 +117,26 @@ class StochasticGradient:
         step_size, temperature = schedule_of(self, "step_size"), schedule_of(self, "temperature", zero=True)
         return Diffusion(type(self).__name__, kernel, self.steps, self.kept, step_size, temperature)
 
-    def sink(self, log_joint: LogJoint, sites: dict[str, Tensor]) -> Any:
-        """Where positions go: by default they are draws, and ``sites`` is filled with them."""
-        return Store(log_joint, sites)
+    def sink(self, where: Place) -> Any:
+        """What takes positions: by default they are draws."""
+        return where.sink(range(self.chains))
 
     def rescued(self, run: Run) -> None:
         """After Ctrl-C: what can be kept though it is no draw yet."""
 
-    def finished(self, run: Run, sites: dict[str, Tensor], batches: Any) -> tuple[dict[str, Tensor], list[str]]:
-        """After the last step: statistics ``[chain, draw]`` of the draws, which are now in ``sites``, and doubts."""
-        stats = run.sink.result()  # which also finds out which draws are finite
-        count, found = self.before_lost(run.sink.finite[: run.sink.count])
-        return {k: v[:, :count] for k, v in stats.items()}, found
+    def finished(self, run: Run, where: Place, batches: Any) -> tuple[dict[str, Tensor], list[str]]:
+        """After the last step: statistics ``[chain, draw]`` of the draws, which are now ``where`` they belong, and doubts."""
+        stats = run.sink.result()
+        keep, found = run.sink.good, self.lost(run.sink.good, run.sink.count)
+        return {k: v[:, :keep] for k, v in stats.items()}, found
 
-    def before_lost(self, good: Tensor) -> tuple[int, list[str]]:
-        """How many of the draws ``good [draw]`` come before the first that is not finite, and a doubt if one is."""
-        if bool(good.all()):
-            return len(good), []
-        name, keep = type(self).__name__, int((~good).int().argmax())
+    def lost(self, keep: int, count: int) -> list[str]:
+        """A doubt where only the first ``keep`` of ``count`` draws are finite."""
+        if keep == count:
+            return []
         if keep == 0:
-            raise FloatingPointError(f"{name} diverged before its first draw: use a smaller step_size")
-        return keep, [f"it diverged, and only the first {keep} draws are kept, which are finite: use a smaller step_size"]
+            raise FloatingPointError(f"{type(self).__name__} diverged before its first draw: use a smaller step_size")
+        return [f"it diverged, and only the first {keep} draws are kept, which are finite: use a smaller step_size"]
 
     @alone()
     @gently("all draws are made")
@@ -168,19 +167,19 @@ class StochasticGradient:
                 return found
             with steady(log_joint, self.chains, recorded(keeper, "threads")) as threads:
                 draws = self._run(log_joint, batches, seed, threads, progress, keeper)
-            return kept(keeper, draws, streamed=self.streams)
+            return kept(keeper, draws)
 
     def _run(
         self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool, keeper: Keeper | None
     ) -> Draws:
         program = self.program(log_joint)
-        sites = room(self, log_joint, self.drawn, held=self.held)
+        where = place(keeper, self, log_joint, self.drawn, held=self.held)
         random = Streams(seed, Use.MOVES, range(self.chains), log_joint.device, log_joint.dtype)
         run = Run(
             program,
             log_joint,
             random,
-            self.sink(log_joint, sites),
+            self.sink(where),
             log_joint.device,
             rows=lambda step: rows_at(batches, step),
             count=lambda: log_joint.evaluations,
@@ -197,8 +196,10 @@ class StochasticGradient:
         clock = Clock(log_joint.device)
         if run.step < self.steps:
             self.rescued(run)
+            if not self.streams:  # the draws that are made now are not those that will be kept
+                where = place(None, self, log_joint, self.drawn, held=self.held)
         short = interrupted(run.sink.count, run.sink.room, "draws") or run.step < self.steps
-        stats, doubts = self.finished(run, sites, batches)
+        stats, doubts = self.finished(run, where, batches)
         attrs = describe_run(
             self,
             doubts="; ".join([*doubts, *self.doubts(stats)]) or None,
@@ -214,7 +215,7 @@ class StochasticGradient:
             interrupted=short,
         )
         count = next(iter(stats.values())).shape[1]
-        return Draws(some(sites, count), to_cpu(stats), to_cpu(run.traced()), attrs)
+        return Draws(where.taken(count), to_cpu(stats), to_cpu(run.traced()), attrs)
 
     def doubts(self, stats: dict[str, Tensor]) -> list[str]:
         """A temperature of the draws that is off what was asked for: steps too large, or heat from minibatches."""

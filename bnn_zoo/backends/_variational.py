@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyro
@@ -19,11 +20,12 @@ from .._scope import alone, factory, seeded
 from ..density import BestOf, Elbo, LogJoint, finite_at
 from ..kernels import Optimise, check_coordinatewise
 from ..run import Checkpoint, Clock, Keeper, Part, Run
+from ..run.stored import joined
 from ..schedules import cosine
 from ..types import Draws, Model, ModelError, Schedule
 from ._ascent import Ascent, GlobalStream, SiteSink
 from ._chains import Start
-from ._draws import blocks, room, some
+from ._draws import InMemory, Place, blocks, place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, to_cpu
 from ._rows import rows_and_density, rows_at
@@ -123,12 +125,13 @@ class Variational:
     def _run(
         self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool, keeper: Keeper | None
     ) -> Draws:
-        sites = room(self, log_joint, self.draws)
+        where = place(keeper, self, log_joint, self.draws)
         clock = Clock(log_joint.device)
         starts = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS))
         finite_at(starts, self.init, log_joint)
         before = clock.lap()
         fits: list[Run] = []
+        own: InMemory | None = None
         for chain in range(self.chains):
             try:
                 with (
@@ -137,14 +140,13 @@ class Variational:
                     factory(log_joint.device, log_joint.dtype),
                     pyro.validation_enabled(False),
                 ):
-                    own = {name: values[chain] for name, values in sites.items()}
                     start = log_joint.constrain(starts[chain])
-                    like = fits[-1].target if fits else None
-                    fit = self._begun(log_joint, batches, start, own, like, chain * self.steps)
+                    fit = self._begun(log_joint, batches, start, where, chain, fits[-1].target if fits else None)
                     part = keeper.part(chain, range(chain, chain + 1)) if keeper else None
                     if part:
                         part.resume(fit)
-                    self._finished(fit, f"{type(self).__name__} {chain + 1}/{self.chains}", progress, part)
+                    label = f"{type(self).__name__} {chain + 1}/{self.chains}"
+                    own = self._finished(fit, log_joint, progress, part, label)
             except KeyboardInterrupt:
                 if not fits:
                     raise
@@ -159,22 +161,19 @@ class Variational:
                 )
                 break
         short = len(fits) < self.chains or self._short(fits[-1])
-        sites = some(sites, min(fit.sink.count for fit in fits), range(len(fits)))
+        count = min(fit.sink.count for fit in fits)
+        there = where.taken(count, range(len(fits) - bool(own))) if len(fits) > bool(own) else {}
+        sites = {n: joined([*([there[n]] if there else []), v]) for n, v in own.taken(count).items()} if own else there
         return self._collect(fits, sites, log_joint, seed, threads, short, before)
 
     def _begun(
-        self,
-        log_joint: LogJoint,
-        batches: Any,
-        start: dict[str, Tensor],
-        sites: dict[str, Tensor],
-        like: Elbo | None,
-        first: int = 0,
+        self, log_joint: LogJoint, batches: Any, start: dict[str, Tensor], where: Place, chain: int, like: Elbo | None
     ) -> Run:
-        """The fit from ``start``, its first step about to be made; its draws go to ``sites [draw, *shape]``.
+        """The fit from ``start``, its first step about to be made; its draws are those of ``chain``.
 
-        first: number of its first batch. Restarts see one stretch after another, so that their noise is independent.
+        Restarts see one stretch of batches after another, so that their noise is independent.
         """
+        first = chain * self.steps
         guide = self.family(log_joint.model, init_to_value(values=start))
         elbo = Elbo(
             log_joint.model, guide, log_joint.args, log_joint.kwargs, self.particles, self.handler, self.compile, like
@@ -185,23 +184,30 @@ class Variational:
             program,
             elbo,
             GlobalStream(log_joint.device),
-            SiteSink(sites, elbo.start.new_zeros(self.draws)),
+            SiteSink(partial(where.put, chain), where.block, elbo.start.new_zeros(self.draws)),
             log_joint.device,
             rows=lambda step: rows_at(batches, first + step) if step < self.steps else (),
         )
         run.begin(elbo.start.unsqueeze(0))
         return run
 
-    def _finished(self, fit: Run, label: str, progress: bool, part: Part | None) -> None:
-        """All steps and draws; after Ctrl-C in the steps the draws from q as it is then, which are not kept."""
+    def _finished(self, fit: Run, log_joint: LogJoint, progress: bool, part: Part | None, label: str) -> InMemory | None:
+        """All steps and draws; after Ctrl-C in the steps the draws from q as it is then, which are not kept: if the run is,
+        they are in what is returned."""
+        own = None
         fit.go(label=label, progress=progress, keep=part)
         if fit.step == 0:
             raise KeyboardInterrupt("interrupted before the first step: nothing to return")
         if fit.step < self.steps:
             fit.step = self.steps
+            if part:
+                own = InMemory(1, log_joint, self.draws)
+                fit.sink.put, fit.sink.block = partial(own.put, 0), own.block
             fit.go(label=label, progress=progress)
         if not fit.sink.count:
             raise KeyboardInterrupt("interrupted before the first draw: nothing to return")
+        fit.sink.write()
+        return own
 
     def _steps(self, fit: Run) -> int:
         return fit.history.count if fit.history else 0

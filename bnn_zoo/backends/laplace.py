@@ -6,17 +6,17 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._interrupt import safe_point
 from ..density import LogJoint
-from ..run import Recorder, Run
+from ..run import Run
 from ..types import ModelError
 from ._diffusion import Diffusion
-from ._draws import blocks, put
+from ._draws import Place, before_lost, blocks
 from ._rows import rows_at
 from ._settings import at_least, names
 from .map import MAP
@@ -36,7 +36,6 @@ class Laplace(MAP):
         patterns as of ``fnmatch``.
     """
 
-    streams: ClassVar[bool] = False
     draws: int = 500
     sites: tuple[str, ...] = ("*",)
 
@@ -58,19 +57,16 @@ class Laplace(MAP):
         flags = [torch.full((site.size,), on) for site, on in zip(log_joint.sites, chosen, strict=True)]
         return torch.cat(flags).nonzero()[:, 0].to(log_joint.device)
 
-    def sink(self, log_joint: LogJoint, sites: dict[str, Tensor]) -> Any:
-        return Recorder(1)
-
-    def finished(self, run: Run, sites: dict[str, Tensor], batches: Any) -> tuple[dict[str, Tensor], list[str]]:
+    def finished(self, run: Run, where: Place, batches: Any) -> tuple[dict[str, Tensor], list[str]]:
         modes, stats = run.sink.result()
-        _, doubts = self.before_lost(torch.isfinite(modes).all(-1).all(0))
+        doubts = self.lost(before_lost(torch.isfinite(modes).all(-1).all(0)), modes.shape[1])
         index = self.coordinates(run.target)
         for chain, precision in enumerate(self._precisions(run, batches, modes[:, 0], index)):
             root = self.root(precision)
             for block in blocks(run.target, self.draws):
                 draws = modes[chain].repeat(len(block), 1)
                 draws[:, index] += root(run.random.own(chain, len(block), len(index)))
-                put(run.target, sites, chain, block.start, draws)
+                where.put(chain, block.start, run.target.constrain(draws))
         return {"lp_mode": stats["lp"].expand(-1, self.draws).clone()}, doubts
 
     def _precisions(self, run: Run, batches: Any, modes: Tensor, index: Tensor) -> list[Tensor]:

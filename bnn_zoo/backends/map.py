@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from .. import kernels
 from ..density import LogJoint
 from ..kernels.langevin import LangevinInfo
-from ..run import Run
+from ..run import Recorder, Run
 from ..schedules import cosine
 from ..types import Schedule
 from ._diffusion import Diffusion, statistics
+from ._draws import Place, before_lost
 from ._settings import optimiser
 from ._stochastic import StochasticGradient
 
@@ -32,6 +34,7 @@ class MAP(StochasticGradient):
         It sees the gradient of the log joint, a sum over all rows: for SGD take a learning rate of the order of 1e-2/N.
     """
 
+    streams: ClassVar[bool] = False
     chains: int = 1
     warmup: int | None = 0
     thinning: int | None = None
@@ -55,6 +58,16 @@ class MAP(StochasticGradient):
     def program(self, log_joint: LogJoint) -> Diffusion:
         kernels.check_coordinatewise(self.optimiser, type(self).__name__)
         return super().program(log_joint)
+
+    def sink(self, where: Place) -> Any:
+        return Recorder(1)
+
+    def finished(self, run: Run, where: Place, batches: Any) -> tuple[dict[str, Tensor], list[str]]:
+        modes, stats = run.sink.result()
+        doubts = self.lost(before_lost(torch.isfinite(modes).all(-1).all(0)), modes.shape[1])
+        for chain, mode in enumerate(modes):
+            where.put(chain, 0, run.target.constrain(mode))
+        return stats, doubts
 
     def rescued(self, run: Run) -> None:
         """Ctrl-C keeps where it has come."""

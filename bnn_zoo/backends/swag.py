@@ -11,10 +11,9 @@ from torch import Tensor
 
 from .. import kernels
 from .._random import Streams
-from ..density import LogJoint
 from ..run import Recorder, Run
 from ..types import Schedule
-from ._draws import blocks, put
+from ._draws import Place, before_lost, blocks
 from ._settings import at_least, share
 from ._stochastic import StochasticGradient
 
@@ -67,17 +66,19 @@ class SWAG(StochasticGradient):
     def kernel(self, rows: int, *, warming: bool) -> kernels.SGHMC:
         return kernels.SGHMC(1.0 - self.momentum)
 
-    def sink(self, log_joint: LogJoint, sites: dict[str, Tensor]) -> Any:
+    def sink(self, where: Place) -> Any:
         return Recorder(self.held)
 
-    def finished(self, run: Run, sites: dict[str, Tensor], batches: Any) -> tuple[dict[str, Tensor], list[str]]:
+    def finished(self, run: Run, where: Place, batches: Any) -> tuple[dict[str, Tensor], list[str]]:
         snapshots, _ = run.sink.result()
-        count, doubts = self.before_lost(torch.isfinite(snapshots).all(-1).all(0))
+        count = before_lost(torch.isfinite(snapshots).all(-1).all(0))
+        doubts = self.lost(count, snapshots.shape[1])
         if count < 2:
             raise KeyboardInterrupt("SWAG was interrupted before its second snapshot: nothing to return")
         for chain, own in enumerate(snapshots[:, :count]):
             for block in blocks(run.target, self.draws):
-                put(run.target, sites, chain, block.start, self.draw(own, chain, len(block), run.random))
+                draws = self.draw(own, chain, len(block), run.random)
+                where.put(chain, block.start, run.target.constrain(draws))
         return {"snapshots": torch.full((len(snapshots), self.draws), float(count))}, doubts
 
     def draw(self, snapshots: Tensor, chain: int, count: int, random: Streams) -> Tensor:

@@ -23,6 +23,8 @@ import torch
 import xarray as xr
 
 from .._scope import alone
+from ..run import Stored
+from .lazily import lazily
 from .names import RESERVED
 
 WITHOUT_DRAWS = ("observed_data", "constant_data", "history")  # ends of the names of groups that hold no draws
@@ -133,8 +135,10 @@ def _event_dims(group: str, name: str, axes: int, dims: Dims) -> list[str]:
     return list(dims[name])[: max(axes, 0)] if group.endswith("log_likelihood") else list(dims[name])
 
 
-def _array(where: str, value: Any) -> np.ndarray:
-    """A NumPy view of a tensor or array; half precision becomes float32."""
+def _array(where: str, value: Any) -> Any:
+    """A NumPy view of a tensor or array; half precision becomes float32. What lies on disk stays there."""
+    if isinstance(value, Stored):
+        return lazily(value)
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()

@@ -30,11 +30,14 @@ from ..density.agreement import close
 from ..density.graph import quiet
 from ..density.sites import is_latent
 from ..laws import unweighted
+from ..run.stored import flattened
 from ..types import DataError, Model, ModelError
 from .whole import Whole
 
 NUMBERS = 2**18
 """Draws × numbers in the rows (16 a row at least) of one vectorised pass: keeps activations in the cache, or near it."""
+BYTES = 2**27
+"""Of all weights in one vectorised pass."""
 ROWS = 1_024
 """Rows of a BNN in one pass."""
 
@@ -148,6 +151,7 @@ def laws(
     tensors = [a for a in args if isinstance(a, Tensor)]
     count = len(next(iter(sites.values())))
     chunk = max(1, NUMBERS // max([max(16 * len(t), t.numel()) for t in tensors if t.dim()], default=1))
+    chunk = min(chunk, max(1, BYTES // max(_bytes(sites), 1)))
     kept: dict[str, Any] = {}
     observed: dict[str, Tensor] = {}
 
@@ -220,6 +224,11 @@ def _explained() -> Iterator[None]:
         raise DataError(f"the model fails with these arguments: {str(error).split('Trace Shapes:')[0].strip()}") from error
 
 
+def _bytes(sites: Mapping[str, Any]) -> int:
+    """Of one of the draws ``[draw, *shape]``."""
+    return sum(prod(value.shape[1:]) * value.dtype.itemsize for value in sites.values())
+
+
 def place_of(args: tuple[Any, ...], sites: Mapping[str, Tensor]) -> tuple[torch.device, torch.dtype]:
     device = next((a.device for a in args if isinstance(a, Tensor)), torch.device("cpu"))
     return device, next(iter(sites.values())).dtype
@@ -256,7 +265,7 @@ def replay(
     results do not fit in the memory that is free.
     """
     batch = next(iter(sites.values())).shape[:2]
-    flat = {name: value.reshape(prod(batch), *value.shape[2:]) for name, value in sites.items()}
+    flat = {name: flattened(value) for name, value in sites.items()}
     count = len(args[0]) if rows_alone(model) and len(args[0]) > ROWS else None
     whole = Whole(prod(batch), count)
     with seeded(seed, place_of(args, sites)[0]), torch.no_grad():
@@ -283,12 +292,17 @@ def deterministics(model: Model, sites: Mapping[str, Tensor], args: tuple[Any, .
             model(*args)
         return catch.fixed
 
-    flat = {n: v.reshape(prod(batch), *v.shape[2:]) for n, v in sites.items()}
+    flat = {n: flattened(v) for n, v in sites.items()}
+    chunk = min(64, max(1, BYTES // max(_bytes(flat), 1)))
     with _quiet(device, dtype):
         if not run({name: value[0].to(device) for name, value in flat.items()}):
             return {}
         try:
-            out = vmap(run, chunk_size=64)({n: v.to(device) for n, v in flat.items()})
+            parts = [
+                {n: v.cpu() for n, v in vmap(run)({n: v[at : at + chunk].to(device) for n, v in flat.items()}).items()}
+                for at in range(0, prod(batch), chunk)
+            ]
+            out = {n: torch.cat([part[n] for part in parts]) for n in parts[0]}
         except (RuntimeError, ValueError, TypeError):  # a model that cannot be batched
             each = [run({n: v[i].to(device) for n, v in flat.items()}) for i in range(prod(batch))]
             whole = {n for n in each[0] if all(n in one and one[n].shape == each[0][n].shape for one in each)}

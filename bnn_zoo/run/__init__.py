@@ -10,6 +10,7 @@ from .loop import Clock, Run, drive
 from .program import Program, Record
 from .recorder import Recorder
 from .store import Store, Variable
+from .stored import Stored
 
 __all__ = [
     "Checkpoint",
@@ -22,6 +23,7 @@ __all__ = [
     "Recorder",
     "Run",
     "Store",
+    "Stored",
     "Variable",
     "drive",
 ]

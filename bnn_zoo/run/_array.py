@@ -66,6 +66,26 @@ class Array:
                     out[c, here] = chunk[(slice(None), *rest)][wanted[here] % self.rows]
         return out.reshape(chains.shape + draws.shape + row)
 
+    def chosen(self, chain: int, draws: np.ndarray, rest: tuple[Any, ...], *, flat: bool = False) -> np.ndarray:
+        """These draws of a chain, ``[draw, …]``; ``rest`` is the index within a draw, with ``flat`` of its numbers in a row.
+
+        Raises FileNotFoundError where they were not written, or are gone.
+        """
+        shape = (prod(self.shape[2:]),) if flat else self.shape[2:]
+        out = np.empty((draws.size, *np.broadcast_to(np.zeros((), self.dtype), shape)[rest].shape), self.dtype)
+        for number in np.unique(draws // self.rows) if out.size else ():
+            path, here = self._chunk(chain, number), draws // self.rows == number
+            if not self._there(path):
+                raise FileNotFoundError(
+                    f"{path} is gone: it holds draws of {self.name!r}, which are read when they are asked for"
+                )
+            chunk = np.memmap(path, self.dtype, "r", shape=(self.rows, *shape))
+            at = draws[here] % self.rows
+            first, count = int(at[0]), len(at)
+            rows: Any = slice(first, first + count) if np.array_equal(at, np.arange(first, first + count)) else at
+            out[here] = chunk[(slice(None), *rest)][rows]
+        return out
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[...].astype(dtype or self.dtype, copy=False)
 

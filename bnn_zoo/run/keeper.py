@@ -15,12 +15,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, as_tensor
+from torch import Tensor
 
 from .checkpoint import Folder
 from .loop import Run
 from .store import Store, Variable
 
+STORE = "draws"
+"""The folder of the store in that of the run."""
 RESULT = 9999
 """The part under whose number the result of all others is kept."""
 
@@ -38,7 +40,9 @@ class Keeper:
 
     def __init__(self, folder: Folder, seconds: float) -> None:
         self.folder, self.seconds = folder, seconds
-        self.store: Store | None = None
+        self.store: Store = None  # type: ignore[assignment]  # until open_store
+        self.draws = 0
+        """Draws of a chain that the run is to have."""
 
     @property
     def path(self) -> Path:
@@ -46,10 +50,12 @@ class Keeper:
 
     def open_store(self, sites: Mapping[str, Variable], chains: int, draws: int) -> None:
         """The store of the draws, made anew or the one that is there. Raises OSError where the disk has no room for it."""
-        path = self.path / "draws"
+        path, self.draws = self.path / STORE, draws
         if path.exists():
             self.store = Store.open(path)
             self.store.need_same(sites, chains)
+            if self.store.draws < draws:
+                self.store.extend(draws)
         else:
             self.store = Store.create(path, sites, chains=chains, draws=draws)
 
@@ -57,22 +63,18 @@ class Keeper:
         return Part(self, number, chains)
 
     def result(self) -> dict[str, Any] | None:
-        """``complete`` of a run that came to its end."""
+        """``complete`` of a run that came to its end; None where it is to have more draws since."""
         found = self.folder.read_state(RESULT)
-        return found[1] if found else None
+        return found[1] if found and found[1]["of"] == self.draws else None
 
-    def sites(self, names: list[str]) -> dict[str, Tensor]:
-        """All draws of these sites, ``{name: [chain, draw, *shape]}``."""
-        assert self.store is not None
-        return {name: as_tensor(self.store.sites[name][:]) for name in names}
-
-    def complete(self, sites: Mapping[str, Tensor] | None, result: dict[str, Any]) -> None:
-        """Keep the result, a tree, and draws of sites that no part has kept: the same run, called again, gives them."""
+    def complete(self, draws: int, stats: Mapping[str, Tensor], more: dict[str, Any]) -> None:
+        """Keep the result, a tree: so many draws of all chains, and statistics of them that no part has kept."""
         try:
-            if sites and self.store:
-                self.store.write(range(self.store.chains), 0, sites)
-                self.store.sync()
-            self.folder.write_state(RESULT, 0, result)
+            if left := {name: value for name, value in stats.items() if name not in self.store.stats}:
+                self.store.add_stats({name: Variable((), value.dtype) for name, value in left.items()})
+                self.store.write(range(self.store.chains), 0, {}, left)
+            self.store.sync()
+            self.folder.write_state(RESULT, 0, {"of": self.draws, "draws": draws, "stats": list(stats), **more})
         except OSError as error:
             warnings.warn(f"{error}: the result is returned, and not kept", stacklevel=2)
 
@@ -85,8 +87,6 @@ class Part:
         self.next = time.monotonic() + keeper.seconds
         self.saved = -1
         """The step of the last save."""
-        self.stored = 0
-        """Draws in the store."""
 
     def resume(self, run: Run) -> bool:
         """Take the run up where its last state leaves it; False if there is none."""
@@ -95,9 +95,7 @@ class Part:
             return False
         self.saved, tree = found
         run.tree = tree["run"]
-        self.stored = run.sink.restore(tree["sink"], self._read)
-        if self.keeper.store:
-            self.keeper.store.drop(self.chains, self.stored)
+        self.keeper.store.drop(self.chains, run.sink.restore(tree["sink"]))
         return True
 
     def due(self, run: Run) -> None:
@@ -109,28 +107,11 @@ class Part:
         if run.step == self.saved:
             return
         try:
-            self._store(run)
-            self.keeper.folder.write_state(self.number, run.step, {"run": run.tree, "sink": run.sink.tree})
+            sink = run.sink.tree  # what it has is written now
+            self.keeper.store.sync()
+            tree = {"run": run.tree, "sink": sink, "chains": [self.chains.start, self.chains.stop]}
+            self.keeper.folder.write_state(self.number, run.step, tree)
             self.saved = run.step
         except OSError as error:
             warnings.warn(f"{error}: the run goes on, and is kept as it was at step {self.saved:,}", stacklevel=2)
         self.next = time.monotonic() + self.keeper.seconds
-
-    def _store(self, run: Run) -> None:
-        sites, stats = run.sink.fresh(self.stored)
-        store, count = self.keeper.store, next((v.shape[1] for v in sites.values()), 0)
-        if not count or store is None:
-            return
-        if missing := {n: Variable(tuple(v.shape[2:]), v.dtype) for n, v in stats.items() if n not in store.stats}:
-            store.add_stats(missing)
-        store.write(self.chains, self.stored, sites, stats)
-        store.sync()
-        self.stored += count
-
-    def _read(self, draws: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The first draws of sites and statistics, ``[chain, draw, …]``."""
-        assert self.keeper.store is not None
-        span = slice(self.chains.start, self.chains.stop), slice(draws)
-        store = self.keeper.store
-        sites, stats = ({n: as_tensor(a[span]) for n, a in g.items()} for g in (store.sites, store.stats))
-        return sites, stats

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -42,9 +41,7 @@ class Recorder:
     def tree(self) -> Recorder:
         return self
 
-    def fresh(self, begin: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return {}, {}
-
-    def restore(self, tree: Recorder, read: Any) -> int:
+    def restore(self, tree: Recorder) -> int:
+        """Draws in the store: none."""
         self.count, self.positions, self.stats = tree.count, tree.positions, tree.stats
         return 0
