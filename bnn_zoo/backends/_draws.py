@@ -1,4 +1,4 @@
-"""Where draws go: in blocks off the device and into the sites' own space, in memory once or, of runs that are kept, to disk."""
+"""Where draws go: in blocks off the device and into the sites' own space, in memory once, or to the disk."""
 
 from __future__ import annotations
 

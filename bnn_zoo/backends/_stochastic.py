@@ -125,7 +125,7 @@ class StochasticGradient:
         """After Ctrl-C: what can be kept though it is no draw yet."""
 
     def finished(self, run: Run, where: Place, batches: Any) -> tuple[dict[str, Tensor], list[str]]:
-        """After the last step: statistics ``[chain, draw]`` of the draws, which are now ``where`` they belong, and doubts."""
+        """After the last step: statistics ``[chain, draw]`` of the draws, which are now where they belong, and doubts."""
         stats = run.sink.result()
         keep, found = run.sink.good, self.lost(run.sink.good, run.sink.count)
         return {k: v[:, :keep] for k, v in stats.items()}, found

@@ -26,6 +26,7 @@ from _common import alternate, arguments, report
 
 import bnn_zoo as bz
 from bnn_zoo._random import Streams, Use
+from bnn_zoo.backends._draws import InMemory
 from bnn_zoo.backends._rows import rows_and_density
 from bnn_zoo.run import Recorder, Run
 
@@ -108,7 +109,7 @@ def mean_field(net: torch.nn.Module, rows: Rows, compile: bool = False) -> Any:
     settings = bz.MeanField(batch_size=BATCH, handler=bz.handlers.LocalReparameterization, compile=compile, steps=10**6)
     log_joint, batches = rows_and_density(model, rows, batch_size=BATCH, chains=1, seed=0, device=None)
     start = log_joint.constrain(bz.density.FromNet(net)(log_joint, 1, torch.Generator().manual_seed(0)))
-    run = settings._begun(log_joint, batches, {k: v[0] for k, v in start.items()}, {}, None)
+    run = settings._begun(log_joint, batches, {k: v[0] for k, v in start.items()}, InMemory(1, log_joint, 1), 0, None)
     return repeated(run.advance)
 
 
