@@ -43,7 +43,8 @@ from .bnn import BNN
 from .density import LogJoint
 from .export import compare, load
 from .fit import fit
-from .posterior import Posterior
+from .kept_runs import resume
+from .posterior import Posterior, concat
 from .predict import Prediction
 from .prior_draws import prior_draws
 from .types import DataError, Draws, ModelError
@@ -80,6 +81,7 @@ __all__ = [
     "RandomWalk",
     "catalogue",
     "compare",
+    "concat",
     "data",
     "density",
     "diagnostics",
@@ -94,6 +96,7 @@ __all__ = [
     "plots",
     "prior_draws",
     "priors",
+    "resume",
     "schedules",
     "zoo",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -66,7 +67,7 @@ def fit(
     check_exportable(model, rows)
     draws = backend.run(model, rows, seed=seed, device=device, progress=progress, **_kept(backend, checkpoint, every))
     with alone(), gently("the posterior is complete"):
-        return judged(Posterior(model, rows, draws))
+        return judged(Posterior(model, rows, draws, None if checkpoint is None else Path(checkpoint).expanduser()))
 
 
 def _kept(backend: Backend, checkpoint: Any, every: float) -> dict[str, Checkpoint]:

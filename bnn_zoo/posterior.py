@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,8 +41,8 @@ from .predict import (
     split,
 )
 from .predict.passes import Read
-from .run import Stored
-from .types import DataError, Draws, Model, ModelError
+from .run import Stored, choosing
+from .types import Backend, DataError, Draws, Model, ModelError
 
 BUDGET = 200_000_000
 """Most numbers that one exported array may hold (float32: 0.8 GB)."""
@@ -55,6 +55,47 @@ class Posterior:
     model: Model
     data: Any
     draws: Draws
+    folder: Path | None = None
+    """Where the run is kept, if it is: the draws may be on disk there."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: Model, data: Any) -> Posterior:
+        """The posterior of a run that is kept in a folder, finished or not: the draws that all chains have so far.
+
+        ``model`` and ``data`` are those of the run: raises ValueError, with expected and got, where sites, shapes, dtype,
+        the log joint at a point, or the data differ, or where there are no draws yet; FileNotFoundError without a run.
+        """
+        from .kept_runs import read
+
+        rows, draws = read(path, model, data)
+        return cls(model, rows, draws, Path(path).expanduser())
+
+    # ------------------------------------------------------------------ parts and more
+
+    def select(self, *, chains: Any = None, draws: Any = None) -> Posterior:
+        """Of these chains and draws: numbers, slices, lists or arrays of numbers or booleans. Nothing is read from disk."""
+        return Posterior(self.model, self.data, choosing.select(self.draws, chains, draws))
+
+    def thin(self, every: int) -> Posterior:
+        """Of every so manyth draw, the last among them."""
+        _at_least(1, every=every)
+        last = (self.draws.draws - 1) % every
+        return self.select(draws=slice(last, None, every))
+
+    def extend(self, draws: int, *, backend: Backend | None = None, progress: bool = True) -> Posterior:
+        """So many more draws of each chain, of a run that is kept in a folder: all of them, old and new.
+
+        They are those of a run that had asked for all at once, bit for bit. Possible for samplers on all rows, and for
+        stochastic-gradient ones of constant step size and temperature whose warmup and thinning were given; a longer run of
+        others would have begun otherwise, and is refused with the reason. ``backend`` as in ``bz.resume``.
+        """
+        if self.folder is None:
+            raise ValueError(
+                "extend goes on with a run that is kept: fit(…, checkpoint=folder), or Posterior.load(folder, …)"
+            )
+        from .kept_runs import extend
+
+        return extend(self.folder, self.model, self.data, draws, backend, progress)
 
     def __post_init__(self) -> None:
         if not self.draws.sites or not self.draws.chains * self.draws.draws:
@@ -313,6 +354,33 @@ class Posterior:
             f"Posterior({self.draws.attrs.get('backend', 'unknown backend')}: {self.draws.chains} chains × "
             f"{self.draws.draws} draws of {len(self.draws.sites)} sites, {seconds:.1f} s)"
         )
+
+
+def concat(posteriors: Sequence[Posterior]) -> Posterior:
+    """The chains of several posteriors of one model and one set of data, from runs of other seeds or backends, as one.
+
+    ``draws.attrs["joined"]`` says what was joined; what differs is left out, costs add up. Nothing is read from disk.
+    Raises DataError where sites, numbers of draws or data differ.
+    """
+    parts = list(posteriors)
+    if not parts or not all(isinstance(p, Posterior) for p in parts):
+        raise TypeError(f"concat takes a list of posteriors, got {posteriors!r}")
+    for number, other in enumerate(parts[1:], 1):
+        if not _same_data(parts[0].data, other.data):
+            raise DataError(f"posterior {number} is one of other data than posterior 0: they are not draws from one law")
+    return Posterior(parts[0].model, parts[0].data, choosing.concat([p.draws for p in parts]))
+
+
+def _same_data(one: Any, other: Any) -> bool:
+    if isinstance(one, Dataset) or isinstance(other, Dataset):
+        return one is other
+    pairs = list(zip(one, other, strict=False))
+    return len(one) == len(other) and all(
+        a is b or (a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.cpu().nan_to_num(), b.cpu().nan_to_num()))
+        if isinstance(a, Tensor) and isinstance(b, Tensor)
+        else a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b))
+        for a, b in pairs
+    )
 
 
 @dataclass

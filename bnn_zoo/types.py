@@ -142,6 +142,13 @@ class Draws:
 
 
 @runtime_checkable
+class Fitted(Protocol):
+    """What has draws: a ``Posterior``."""
+
+    draws: Draws
+
+
+@runtime_checkable
 class Backend(Protocol):
     """Settings of one way to infer, with ``run``. A third party's dataclass with this method is a backend too."""
 

@@ -22,7 +22,7 @@ FLOOR = {
 FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "schedules", "bijections"], 1)
 FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "metrics", "run"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
-FLOOR |= dict.fromkeys(["fit", "posterior", "prior_draws", "verdict", "zoo"], 4)
+FLOOR |= dict.fromkeys(["fit", "kept_runs", "posterior", "prior_draws", "verdict", "zoo"], 4)
 FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "showing", "cli"], 5)
 ALLOWED = {
     ("fit", "posterior"),
@@ -32,6 +32,7 @@ ALLOWED = {
     ("comparison_pictures", "comparison"),
     ("cli", "showing"),
 }  # the two halves of one room
+ALLOWED |= {("kept_runs", "fit"), ("kept_runs", "posterior"), ("posterior", "kept_runs")}
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other
 ALLOWED |= {("laws", "_torch"), ("_random", "_torch")}  # which has names of torch that are not public
 NO_PYRO = {"nets", "run", "data", "kernels", "metrics", "diagnostics", "plots", "types"}

@@ -22,11 +22,13 @@ from .._random import whole_seed
 from ..data import exposed
 from ..density import LogJoint
 from ..run.checkpoint import Folder
-from ..run.keeper import Checkpoint, Keeper
-from ..run.store import Variable
+from ..run.keeper import RESULT, STORE, Checkpoint, Keeper
+from ..run.store import Store, Variable
 from ..types import Draws
 from ._draws import stored
 
+KNOWN = {"bnn_zoo", "torch", "pyro", "functools", "contextlib"}
+"""Packages whose functions and objects are known by their names alone."""
 TOLERANCE = 1e-4
 """Relative difference of log joints at one point from which they are those of different models."""
 
@@ -66,13 +68,17 @@ def about_run(settings: Any, log_joint: LogJoint, data: Any, seed: int) -> dict[
         "settings": {f.name: plain(getattr(settings, f.name)) for f in fields(settings)},
         "seed": whole_seed(seed),
         "device": log_joint.device.type,
-        "model": {
-            "dtype": str(log_joint.dtype).removeprefix("torch."),
-            "sites": {site.name: list(site.shape) for site in log_joint.sites},
-            "log joint": _log_joint(log_joint),
-        },
+        "model": about_model(log_joint),
         "data": _hashed(data),
         "versions": {name: version(name) for name in ("torch", "pyro-ppl", "bnn-zoo")},
+    }
+
+
+def about_model(log_joint: LogJoint) -> dict[str, Any]:
+    return {
+        "dtype": str(log_joint.dtype).removeprefix("torch."),
+        "sites": {site.name: list(site.shape) for site in log_joint.sites},
+        "log joint": _log_joint(log_joint),
     }
 
 
@@ -82,7 +88,9 @@ def plain(value: Any) -> Any:
         return value if not isinstance(value, float) or math.isfinite(value) else repr(value)
     if isinstance(value, tuple | list):
         return [plain(inner) for inner in value]
-    return re.sub(r" at 0x[0-9a-f]+", "", getattr(value, "__qualname__", repr(value)))
+    text = re.sub(r" at 0x[0-9a-f]+", "", getattr(value, "__qualname__", repr(value)))
+    module = getattr(value, "__module__", None) or type(value).__module__
+    return text if module.split(".")[0] in KNOWN else f"{text} of another package"
 
 
 def _log_joint(log_joint: LogJoint) -> float:
@@ -129,6 +137,54 @@ def recorded(keeper: Keeper | None, name: str) -> int | None:
     return None if found is None else int(found)
 
 
+def need_run_of(folder: Folder, log_joint: LogJoint, data: Any) -> None:
+    """Raise ValueError unless these are the model and the data of the run, with expected and got."""
+    about = {"model": about_model(log_joint), "data": _hashed(data)}
+    folder.need_same(folder.about | about | _near(folder.about, about))
+
+
+def draws_so_far(folder: Folder) -> Draws:
+    """What there is of a run, at its end or before: the draws that all chains have. Raises ValueError if there are none.
+
+    Chains without any, which are still in warm-up, are left out.
+    """
+    store, result = Store.open(folder.path / STORE), folder.read_state(RESULT)
+    names = list(folder.about["model"]["sites"])
+    if result and result[1]["of"] == store.draws:
+        return _read(store, names, result[1])
+    states = [folder.read_state(part) for part in folder.parts() if part != RESULT]
+    trees = [state[1] for state in states if state]
+    made = [(tree, tree["sink"]["count"]) for tree in trees if isinstance(tree["sink"], dict) and tree["sink"]["count"]]
+    if not made:
+        steps = ", ".join(f"{tree['run']['step']:,}" for tree in trees) or "0"
+        raise ValueError(
+            f"{folder.path} has no draws yet, it is at step {steps}: go on with it by "
+            f"bz.resume({str(folder.path)!r}, model, data)"
+        )
+    count = min(n for _, n in made)
+    chains = [chain for tree, _ in made for chain in range(*tree["chains"])]
+    common = [n for n in made[0][0]["sink"].get("stats", []) if all(n in tree["sink"]["stats"] for tree, _ in made)]
+    stats = {n: torch.from_numpy(store.stats[n][chains, :count]) for n in common}
+    return Draws(stored(store, names, count, chains), stats, {}, _so_far(folder.about, [tree["run"] for tree, _ in made]))
+
+
+def _so_far(about: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The attrs of a run that is under way."""
+    return {
+        "backend": about["backend"],
+        "settings": json.dumps(about["settings"]),
+        "seed": about["seed"],
+        "device": about["device"],
+        "dtype": about["model"]["dtype"],
+        "torch_version": about["versions"]["torch"],
+        "pyro_version": about["versions"]["pyro-ppl"],
+        "gradients": sum(sum(run["gradients"].values()) for run in runs),
+        "tuning_time": max(sum(s for n, s in run["seconds"].items() if n != "draws") for run in runs),
+        "sampling_time": max(run["seconds"].get("draws", 0.0) for run in runs),
+        "interrupted": True,
+    }
+
+
 def kept(keeper: Keeper | None, draws: Draws) -> Draws:
     """The draws, which are now kept as the result of their run, unless it was cut short."""
     if keeper and not draws.attrs.get("interrupted"):
@@ -141,6 +197,10 @@ def finished(keeper: Keeper) -> Draws | None:
     found = keeper.result()
     if found is None:
         return None
-    store, count = keeper.store, found["draws"]
-    stats = {name: torch.from_numpy(store.stats[name][:, :count]) for name in found["stats"]}
-    return Draws(stored(store, list(keeper.folder.about["model"]["sites"]), count), stats, found["history"], found["attrs"])
+    return _read(keeper.store, list(keeper.folder.about["model"]["sites"]), found)
+
+
+def _read(store: Store, names: list[str], result: dict[str, Any]) -> Draws:
+    count = result["draws"]
+    stats = {name: torch.from_numpy(store.stats[name][:, :count]) for name in result["stats"]}
+    return Draws(stored(store, names, count), stats, result["history"], result["attrs"])

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..density import LogJoint, need_positions
+from ..density import FromPosterior, LogJoint, need_positions
 from ..schedules import Checked, checked, cyclical, exploring
+from ..types import Fitted
 
 
 def at_least(settings: Any, **bounds: float) -> None:
@@ -106,11 +107,15 @@ def same_cycles(step_size: Any, temperature: Any, name: str) -> None:
 
 
 def start_rule(settings: Any) -> None:
-    """Raise TypeError unless ``init`` is a function of the log joint, and no class, network, name or tensor."""
+    """Raise TypeError unless ``init`` is a function of the log joint, and no class, network, name or tensor. A posterior
+    becomes such a function."""
     init = settings.init
+    if isinstance(init, Fitted) and not isinstance(init, type):
+        object.__setattr__(settings, "init", FromPosterior(init))
+        return
     wanted = (
         f"{_name(settings)}: init must be a function (log_joint, chains, generator) -> positions [chain, dim], such as "
-        "density.BestOf(), density.from_prior, density.from_support or density.Adam()"
+        "density.BestOf(), density.from_prior, density.from_support or density.Adam(), or a posterior to start from"
     )
     if isinstance(init, torch.nn.Module):
         raise TypeError(f"{wanted}; got the network {type(init).__name__}: write init=density.FromNet(net)")

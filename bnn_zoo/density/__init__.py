@@ -2,6 +2,7 @@
 
 from .chunked import ChunkedLogJoint
 from .elbo import Elbo
+from .from_posterior import FromPosterior
 from .log_joint import LogJoint
 from .messengers import Hold
 from .sites import is_data
@@ -13,6 +14,7 @@ __all__ = [
     "ChunkedLogJoint",
     "Elbo",
     "FromNet",
+    "FromPosterior",
     "Hold",
     "LogJoint",
     "finite_at",

@@ -78,6 +78,12 @@ class Folder:
                 return cls(path, about)
         raise ValueError(f"{path / 'run.json'} is not what a run writes: expected format and about")
 
+    def rewrite(self, about: Mapping[str, Any]) -> Folder:
+        """The run is another from now on: one that goes on farther. Only with the lock."""
+        plain = _plain(about, "about")
+        write_whole(self.path / "run.json", json.dumps({"format": FORMAT, "about": plain}, indent=1).encode())
+        return Folder(self.path, plain)
+
     def locked(self) -> AbstractContextManager[None]:
         """Inside, no other process may write: for the first process of a run, around all of it. Readers need no lock.
 

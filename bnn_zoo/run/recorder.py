@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from .._tree import node
@@ -24,6 +25,10 @@ class Recorder:
         if self.positions is None:
             self.positions = position.new_empty((self.room, *position.shape))
             self.stats = {k: v.new_empty((self.room, *v.shape)) for k, v in stats.items()}
+        if self.count == len(self.positions):  # of a run that was made longer
+            more = max(self.room - self.count, self.count)
+            self.positions = torch.cat([self.positions, position.new_empty((more, *position.shape))])
+            self.stats = {k: torch.cat([v, v.new_empty((more, *v.shape[1:]))]) for k, v in self.stats.items()}
         self.positions[self.count] = position
         for name, value in stats.items():
             self.stats[name][self.count] = value
