@@ -1,4 +1,4 @@
-"""The command line: ``bnn-zoo compare``, ``bnn-zoo list`` and ``bnn-zoo show``."""
+"""The command line: ``bnn-zoo compare``, ``list``, ``show`` and ``status``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import typer
 from . import __version__, comparison, showing
 from .catalogue import KINDS, find
 from .data import EMBEDDED, Table, choose_device, table
+from .run import status
 from .types import Backend
 
 app = typer.Typer(
@@ -162,6 +163,15 @@ def show(
         except ValueError as error:
             _stop(str(error))
         typer.echo(f"\nOn {made.name}\n" + showing.on_data(model, (made.x, made.y)))
+
+
+@app.command("status")
+def run_status(folder: Annotated[Path, typer.Argument(help="of a run: what was given to fit as checkpoint=")]) -> None:
+    """Where a run that is kept in a folder stands: steps, draws, cost, and whether somebody writes there now."""
+    try:
+        typer.echo(status(folder))
+    except (OSError, ValueError) as error:
+        _stop(str(error))
 
 
 @app.command()

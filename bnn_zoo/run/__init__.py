@@ -9,6 +9,7 @@ from .keeper import Checkpoint, Keeper, Part
 from .loop import Clock, Run, drive
 from .program import Program, Record
 from .recorder import Recorder
+from .status import status
 from .store import Store, Variable
 from .stored import Stored
 
@@ -26,4 +27,5 @@ __all__ = [
     "Stored",
     "Variable",
     "drive",
+    "status",
 ]

@@ -101,6 +101,15 @@ def _by_name(path: Path, flags: int) -> Iterator[None]:
         path.unlink()
 
 
+def writer(folder: Path) -> str | None:
+    """The process that writes to the folder now, ``"1234 on host"``, as far as its lock tells. The lock is not touched."""
+    try:
+        holder = (folder / "lock").read_text()
+    except OSError:
+        return None
+    return holder if holder and _alive(holder) else None
+
+
 def _me() -> str:
     return f"{os.getpid()} on {socket.gethostname()}"
 

@@ -180,6 +180,7 @@ class Run:
         self.lap(self.phase)
         return {
             "step": self.step,
+            "phases": dict(self.program.phases),
             "carry": self.carry,
             "random": self.random.tree,
             "history": self.history,
