@@ -234,8 +234,13 @@ def _some(value: Tensor, most: int) -> Tensor:
 def _finite(value: Any) -> Tensor:
     """``[chain, draw]``: whether all scalars of ``value [chain, draw, …]`` are finite; a few draws at a time, since torch's
     test takes the room of what it tests."""
-    parts = (some for block in in_blocks(value) for some in _flat(block).split(16, 1))
-    return torch.cat([torch.isfinite(some).all(-1) for some in parts], 1)
+    found = torch.empty(value.shape[:2], dtype=torch.bool)  # made first: small pieces between large ones keep memory in use
+    at = 0
+    for block in in_blocks(value):
+        for some in _flat(block).split(16, 1):
+            torch.all(torch.isfinite(some), -1, out=found[:, at : at + some.shape[1]])
+            at += some.shape[1]
+    return found
 
 
 def _stays(value: Any, chain: int) -> bool:

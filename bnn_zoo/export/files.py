@@ -22,6 +22,7 @@ import h5netcdf
 import xarray as xr
 from xarray.backends import H5NetCDFStore
 
+from .._memory import free_memory, said
 from .container import group, groups, wrap
 
 MARK = b"bnn_zoo sha256 "
@@ -57,11 +58,13 @@ def save(obj: Any, path: str | os.PathLike[str]) -> Path:
     """Write all groups to one netCDF file, uncompressed (weights are noise: compression costs 20 times, gains 10 %).
 
     The file appears under its name when it is complete and on the disk, and with a digest that ``load`` verifies; of
-    several that save under one name one succeeds. Returns the path. Raises as ``target_path`` does, and OSError where there
-    is no room: the space is reserved before anything is written, and what was to be saved stays usable.
+    several that save under one name one succeeds. Returns the path. Raises as ``target_path`` does, MemoryError for draws on
+    disk that do not fit in memory, and OSError where there is no room: the space is reserved before anything is written, and
+    what was to be saved stays usable.
     """
     path = target_path(path)
     datasets = {name: group(obj, name) for name in groups(obj)}
+    _need_memory(datasets)
     with _unfinished(path, _estimate(datasets)) as file:
         target = _Target(file)
         try:
@@ -139,6 +142,19 @@ def _digest(file: BinaryIO, size: int) -> str:
         digest.update(block)
         size -= len(block)
     return digest.hexdigest()
+
+
+def _need_memory(datasets: dict[str, xr.Dataset]) -> None:
+    """Raise MemoryError for variables on disk that are larger than what is free: they are written one by one, as a whole."""
+    free = free_memory()
+    for name, dataset in datasets.items():
+        for variable, values in dataset.data_vars.items():
+            if not values.variable._in_memory and values.nbytes > free:
+                raise MemoryError(
+                    f"{name}/{variable} has {said(values.nbytes)}, and {said(free)} of memory are free to write it: "
+                    "take the store in the run's folder, xarray.open_zarr(folder / 'draws', group='posterior'), or save a part "
+                    "of it, posterior.thin(10).save(…)"
+                )
 
 
 def _estimate(datasets: dict[str, xr.Dataset]) -> int:

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ._array import Array
 
-BLOCK = 2**25
-"""Bytes that are read at a time where all draws are gone through."""
+BLOCK = 2**23
+"""Bytes that are read at a time where all draws are gone through, one after the other."""
+SCALARS = 2**26
+"""And where a few numbers of all draws are: longer runs of the disk."""
 
 
 class Source(NamedTuple):
@@ -87,10 +89,14 @@ class Stored:
         if not chains.size:
             none = self.chains[0].read(draws.reshape(-1)[:0], rest)
             return none.new_empty((0, *draws.shape, *none.shape[1:]))
-        rows = [self.chains[c].read(draws.reshape(-1), rest) for c in chains.reshape(-1)]
-        out = torch.stack(rows) if chains.ndim else rows[0]
-        lead = chains.ndim
-        return out if draws.ndim else out.squeeze(lead)
+        first, *others = chains.reshape(-1)
+        out = self.chains[first].read(draws.reshape(-1), rest)
+        if chains.ndim:
+            own, out = out, out.new_empty((len(chains), *out.shape)) if others else out[None]
+            out[0] = own
+            for i, chain in enumerate(others, 1):
+                out[i] = self.chains[chain].read(draws.reshape(-1), rest)
+        return out if draws.ndim else out.squeeze(chains.ndim)
 
     def tensor(self) -> Tensor:
         """All draws, read into memory."""
@@ -119,7 +125,7 @@ class Stored:
     def scalars(self) -> Iterator[Tensor]:
         """All numbers of a draw in order, some at a time: ``[chain, draw, some]``."""
         size = prod(self.shape[2:])
-        step = max(BLOCK // max(self.shape[0] * self.shape[1] * self.element_size(), 1), 1)
+        step = max(SCALARS // max(self.shape[0] * self.shape[1] * self.element_size(), 1), 1)
         for at in range(0, size, step):
             yield torch.stack([source.scalars(slice(at, min(at + step, size))) for source in self.chains])
 
