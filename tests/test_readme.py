@@ -61,6 +61,19 @@ def test_the_likelihoods_page_runs():
     assert space["axes"].shape == (2, 2) and space["axes"][1, 0].get_title().startswith("depth 3, width 2: sd")
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of a run far too short
+def test_the_page_on_runs_runs(tmp_path, capsys):
+    """What it asserts holds, and what it prints has the lines that it shows."""
+    text = (README.parent / "docs" / "runs.md").read_text()
+    exec(
+        compile("\n".join(re.findall(r"```python\n(.*?)```", text, re.S)), "docs/runs.md", "exec"),
+        {"folder": tmp_path / "run"},
+    )
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.S)
+    assert capsys.readouterr().out.splitlines()[:3] == shown.splitlines()[:3]
+
+
 def test_zoo_table_names_everything():
     import bnn_zoo as bz
 

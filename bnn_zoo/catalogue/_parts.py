@@ -68,3 +68,5 @@ def rows() -> Iterator[Entry]:
         ("from_support", "uniform on (−2, 2) of the real line, as Stan does", "bz.density.from_support"),
     ):
         yield Entry(name, "start", "starts", line, tiny=tiny)
+    line, tiny = "where the chains of another posterior ended", "bz.density.FromPosterior(posterior)"
+    yield Entry("FromPosterior", "start", "from_posterior", line, tiny=tiny)

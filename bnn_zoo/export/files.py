@@ -152,8 +152,8 @@ def _need_memory(datasets: dict[str, xr.Dataset]) -> None:
             if not values.variable._in_memory and values.nbytes > free:
                 raise MemoryError(
                     f"{name}/{variable} has {said(values.nbytes)}, and {said(free)} of memory are free to write it: "
-                    "take the store in the run's folder, xarray.open_zarr(folder / 'draws', group='posterior'), or save a part "
-                    "of it, posterior.thin(10).save(…)"
+                    "take the store in the run's folder, xarray.open_zarr(folder / 'draws', group='posterior'), or save a "
+                    "part, posterior.thin(10).save(…)"
                 )
 
 
