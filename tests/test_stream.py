@@ -70,6 +70,8 @@ INDICES = [
     (slice(None), -1),
     (0, slice(4, None)),
     (slice(None), [4, 0, 2]),
+    (0, [4, 0, 2]),
+    (slice(None), [3, 1], 0),
     (slice(None), torch.tensor([True, False, True, False, True])),
     (slice(1, 2), slice(0, 5, 2), 1),
     (1, 3, slice(1, 3)),
@@ -108,7 +110,7 @@ def test_the_rest_of_a_tensor(stored):
     assert torch.equal(picked[:], value[[1, 0, 1]][:, ::2]) and torch.equal(picked.flat[2:7], picked[:].flatten(0, 1)[2:7])
     with pytest.raises(AttributeError, match=r"lie on disk and have no 'mean': read them first"):
         on_disk.mean()
-    for index in ((None,), ([0], [1]), (0, 0, 0, 0, 0), (slice(None), [1], 0)):
+    for index in ((None,), ([0], [1]), (0, 0, 0, 0, 0), (0, slice(None), [1]), ([[0]],)):
         with pytest.raises(IndexError):
             on_disk[index]
     with pytest.raises(IndexError, match="there are 5, from 0 to 4"):

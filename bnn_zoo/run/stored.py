@@ -42,7 +42,7 @@ class Stored:
     """Draws ``[chain, draw, *shape]`` of a site that lie on disk.
 
     ``stored[:, 10:20]`` reads ten draws as a tensor; ``stored[:]`` or ``stored.tensor()`` all of them. ``shape``, ``dtype``,
-    ``dim()`` and ``len()`` are those of that tensor. An index has numbers, slices and at most one array or list. Nothing
+    ``dim()`` and ``len()`` are those of that tensor. An index has numbers, slices and one array or list. Nothing
     that was read is kept.
 
     Reading raises FileNotFoundError or OSError where the files are gone or damaged, never anything else than the draws.
@@ -216,9 +216,9 @@ def _whole(index: Any, dim: int) -> tuple[Any, ...]:
         index = index[: at[0]] + (slice(None),) * (dim - len(index) + 1) + index[at[0] + 1 :]
     if len(index) > dim:
         raise IndexError(f"{len(index)} indices for draws of {dim} dimensions")
-    kinds = [isinstance(i, slice) for i in map(_numpy, index)]
-    arrays = [i for i in map(_numpy, index) if isinstance(i, np.ndarray) and i.ndim]
-    whole = [i for i, plain in zip(map(_numpy, index), kinds, strict=True) if not plain and not np.ndim(i)]
-    if len(arrays) > 1 or any(a.ndim > 1 for a in arrays) or (arrays and whole):
-        raise IndexError("an index of draws on disk has one list or array, among slices: read in two steps")
+    picks = [(n, np.ndim(i)) for n, i in enumerate(map(_numpy, index)) if not isinstance(i, slice)]
+    arrays = [size for _, size in picks if size]
+    apart = bool(picks) and picks[-1][0] - picks[0][0] >= len(picks)
+    if len(arrays) > 1 or 2 in arrays or (arrays and apart):
+        raise IndexError("an index of draws on disk has at most one list or array, and no slice between it and a number")
     return index + (slice(None),) * (dim - len(index))
