@@ -10,7 +10,7 @@ import torch
 
 from .. import density, guides, handlers, schedules
 from ..catalogue import of
-from ..kernels import mass
+from ..kernels import low_rank, mass
 from ._chains import FullBatch
 from ._kept import plain
 from ._stochastic import StochasticGradient
@@ -21,7 +21,7 @@ def _classes(*rooms: Any) -> dict[str, Any]:
     return {name: value for name, value in found if isinstance(value, type) and not name.startswith("_")}
 
 
-CALLS: dict[str, Any] = {name: value for name, value in _classes(schedules, mass).items() if is_dataclass(value)}
+CALLS: dict[str, Any] = {name: value for name, value in _classes(schedules, mass, low_rank).items() if is_dataclass(value)}
 CALLS |= {"BestOf": density.BestOf, "Adam": density.Adam}
 """Dataclasses of the library whose texts are calls that make them."""
 NAMES: dict[str, Any] = (
