@@ -67,7 +67,9 @@ def fit(
     check_exportable(model, rows)
     draws = backend.run(model, rows, seed=seed, device=device, progress=progress, **_kept(backend, checkpoint, every))
     with alone(), gently("the posterior is complete"):
-        return judged(Posterior(model, rows, draws, None if checkpoint is None else Path(checkpoint).expanduser()))
+        return judged(
+            Posterior(model, rows, draws, None if checkpoint is None else Path(checkpoint).expanduser().absolute())
+        )
 
 
 def _kept(backend: Backend, checkpoint: Any, every: float) -> dict[str, Checkpoint]:

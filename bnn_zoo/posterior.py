@@ -68,7 +68,7 @@ class Posterior:
         from .kept_runs import read
 
         rows, draws = read(path, model, data)
-        return cls(model, rows, draws, Path(path).expanduser())
+        return cls(model, rows, draws, Path(path).expanduser().absolute())
 
     # ------------------------------------------------------------------ parts and more
 

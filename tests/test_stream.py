@@ -155,16 +155,15 @@ def test_draws_wait_in_whole_chunks(tmp_path):
         assert room == (48 if waiting == 50 else waiting)
 
 
-EACH = [name if name == "SGLD" else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run at its end, and its posterior."""
+    posterior = fit(checkpoint=tmp_path_factory.mktemp("finished") / "run")
+    return posterior.folder, posterior
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_a_posterior_on_disk_says_what_it_says_in_memory(name, tmp_path, monkeypatch):
-    """Draws are written block by block, and all are in small chunks."""
-    monkeypatch.setattr("bnn_zoo.backends._draws.BLOCK", 300)
-    monkeypatch.setattr("bnn_zoo.run.stored.BLOCK", 300)
-    monkeypatch.setattr("bnn_zoo.run._layout.LEAST", 1)
-    memory, disk = fit(settings(name)), fit(settings(name), checkpoint=tmp_path / "run")
+def agree(memory, disk):
+    """All that is computed from draws on disk is what is computed from the same in memory."""
     assert all(isinstance(v, Stored) for v in disk.draws.sites.values())
     same(memory, disk)
     x, y = rows()
@@ -179,11 +178,19 @@ def test_a_posterior_on_disk_says_what_it_says_in_memory(name, tmp_path, monkeyp
         assert one.drop_attrs().equals(other.drop_attrs()), group
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of a run at its end, and its posterior."""
-    posterior = fit(checkpoint=tmp_path_factory.mktemp("finished") / "run")
-    return posterior.folder, posterior
+def test_a_posterior_on_disk_says_what_it_says_in_memory(finished, monkeypatch):
+    """Read in blocks of a draw or two."""
+    monkeypatch.setattr("bnn_zoo.run.stored.BLOCK", 300)
+    agree(in_memory(finished[1]), finished[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_on_disk_is_the_run_in_memory(name, tmp_path, monkeypatch):
+    """Draws are written a few at a time, and chunks are small."""
+    monkeypatch.setattr("bnn_zoo.backends._draws.BLOCK", 300)
+    monkeypatch.setattr("bnn_zoo.run._layout.LEAST", 1)
+    agree(fit(settings(name)), fit(settings(name), checkpoint=tmp_path / "run"))
 
 
 def test_an_export_reads_when_it_is_asked(finished, tmp_path):
@@ -201,7 +208,7 @@ def test_an_export_reads_when_it_is_asked(finished, tmp_path):
 def test_what_exceeds_memory_is_not_saved_as_one_file(finished, tmp_path, monkeypatch):
     _, posterior = finished
     monkeypatch.setattr("bnn_zoo.export.files.free_memory", lambda: 100.0)
-    with pytest.raises(MemoryError, match=r"posterior/0.weight has 960B, and 100B .*free.*open_zarr\(folder / 'draws'"):
+    with pytest.raises(MemoryError, match=r"posterior/0.weight has 960 B, and 100 B .*free.*open_zarr\(folder / 'draws'"):
         posterior.save(tmp_path / "run.nc")
     assert not (tmp_path / "run.nc").exists()
 
@@ -226,19 +233,32 @@ def broken_at(step, monkeypatch, folder, backend=SAMPLER):
         fit(backend, checkpoint=folder, every=0)
 
 
-def test_a_run_is_loaded_at_its_end_and_before(tmp_path, monkeypatch):
-    whole, folder = fit(), tmp_path / "run"
-    broken_at(2, monkeypatch, folder)
-    with pytest.raises(ValueError, match=r"has no draws yet, it is at step 2: go on with it by bz.resume"):
-        bz.Posterior.load(folder, MODEL, rows())
-    broken_at(9, monkeypatch, folder)
-    part = bz.Posterior.load(folder, MODEL, rows())
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """The folder of a run that was ended after nine of its steps, five of them draws."""
+    folder = tmp_path_factory.mktemp("broken") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        broken_at(9, patch, folder)
+    return folder
+
+
+def test_a_run_is_loaded_at_its_end_and_before(finished, broken):
+    folder, whole = finished
+    same(whole, bz.Posterior.load(folder, MODEL, rows()))
+    part = bz.Posterior.load(broken, MODEL, rows())
     assert (part.draws.chains, part.draws.draws, part.draws.attrs["interrupted"]) == (2, 5, True)
     assert torch.equal(part.draws.sites["0.weight"][:], whole.draws.sites["0.weight"][:, :5])
     assert torch.equal(part.draws.stats["lp"], whole.draws.stats["lp"][:, :5])
     assert torch.equal(part.predict(rows()[0]).f, whole.select(draws=slice(5)).predict(rows()[0]).f)
-    same(whole, bz.resume(folder, MODEL, rows(), progress=False))
-    same(whole, bz.Posterior.load(folder, MODEL, rows()))
+
+
+@pytest.mark.slow
+def test_a_run_without_draws_is_resumed(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    broken_at(2, monkeypatch, folder)
+    with pytest.raises(ValueError, match=r"has no draws yet, it is at step 2: go on with it by bz\.resume"):
+        bz.Posterior.load(folder, MODEL, rows())
+    same(fit(), bz.resume(folder, MODEL, rows(), progress=False))
     with pytest.raises(FileNotFoundError, match="holds no run"):
         bz.Posterior.load(tmp_path / "other", MODEL, rows())
 
@@ -424,22 +444,20 @@ def test_any_backend_starts_from_any_posterior(finished):
         assert warm.draws.chains == METHODS[name].chains
 
 
-def test_status_of_a_run(tmp_path, monkeypatch, capsys):
+def test_status_of_a_run(finished, broken):
     from typer.testing import CliRunner
 
     from bnn_zoo.cli import app
 
-    broken_at(9, monkeypatch, tmp_path / "run")
-    lines = status(tmp_path / "run").splitlines()
+    lines = status(broken).splitlines()
     assert lines[0] == "SGLD, 2 chains of 10 draws, seed 0, on cpu"
     assert lines[1:3] == ["model: 4 sites, 26 numbers of float32", "state: not finished; nobody writes now"]
     assert lines[3].startswith("chains 0 to 1: step 9 of 14 (draws), 5 draws kept, saved ") and max(map(len, lines)) <= 80
-    with Folder.open(tmp_path / "run").locked():
-        assert f"process {os.getpid()} on" in status(tmp_path / "run")
-    fit(checkpoint=tmp_path / "run")
-    told = CliRunner().invoke(app, ["status", str(tmp_path / "run")])
+    with Folder.open(broken).locked():
+        assert f"process {os.getpid()} on" in status(broken)
+    told = CliRunner().invoke(app, ["status", str(finished[0])])
     assert told.exit_code == 0 and "state: finished" in told.output and "10 draws kept" in told.output
-    assert CliRunner().invoke(app, ["status", str(tmp_path / "no")]).exit_code == 2
+    assert CliRunner().invoke(app, ["status", str(broken / "no")]).exit_code == 2
 
 
 # ---------------------------------------------------------------------------------------------------- memory

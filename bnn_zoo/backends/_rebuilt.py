@@ -61,7 +61,7 @@ def rebuilt(about: dict[str, Any]) -> Any:
 def _value(text: Any) -> Any:
     if isinstance(text, str):
         return _read(ast.parse(text, mode="eval").body)
-    return tuple(map(_value, text)) if isinstance(text, list) else text
+    return tuple(text) if isinstance(text, list) else text
 
 
 def _read(node: ast.expr) -> Any:

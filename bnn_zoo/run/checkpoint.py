@@ -43,7 +43,7 @@ class Folder:
         Raises FileExistsError and NotADirectoryError for a path with something else in it, other OSErrors where it cannot
         be written to, TypeError for an ``about`` that is no plain data.
         """
-        path, plain = Path(fspath(path)).expanduser(), _plain(about, "about")
+        path, plain = Path(fspath(path)).expanduser().absolute(), _plain(about, "about")
         library()
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"{path} is a file: expected the name of a new folder for the run")
@@ -63,7 +63,7 @@ class Folder:
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Folder:
         """The folder of a run that was begun. Raises OSError where there is none, ValueError where it cannot be read."""
-        path = Path(fspath(path)).expanduser()
+        path = Path(fspath(path)).expanduser().absolute()
         library()
         try:
             found = json.loads((path / "run.json").read_bytes())

@@ -60,7 +60,7 @@ class Store:
         Raises FileExistsError if there is something, OSError where it cannot be written or the disk has no room for the
         draws, ValueError for dtypes and dimensions that cannot be kept.
         """
-        path = Path(fspath(path)).expanduser()
+        path = Path(fspath(path)).expanduser().absolute()
         if path.exists():
             raise FileExistsError(f"{path} exists: open it as a store, or choose another name")
         sized = [v for group in (sites, stats or {}) for v in group.values()]
@@ -89,7 +89,7 @@ class Store:
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Store:
         """The store of a run. Raises FileNotFoundError, ValueError for what is no store or of a later format."""
-        path = Path(fspath(path)).expanduser()
+        path = Path(fspath(path)).expanduser().absolute()
         try:
             about = json.loads((path / "zarr.json").read_bytes())["attributes"]
             version, chains = int(about["bnn_zoo_store"]), int(about["chains"])
