@@ -14,6 +14,7 @@ FLOOR = {
     "_interrupt": 0,
     "_torch": 0,
     "_random": 0,
+    "_ranks": 0,
     "_memory": 0,
     "laws": 0,
     "catalogue": 0,
@@ -33,6 +34,7 @@ ALLOWED = {
     ("cli", "showing"),
 }  # the two halves of one room
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other
+ALLOWED |= {("_ranks", "_tree")}  # trees are what ranks send each other
 ALLOWED |= {("laws", "_torch"), ("_random", "_torch")}  # which has names of torch that are not public
 NO_PYRO = {"nets", "run", "data", "kernels", "metrics", "diagnostics", "plots", "types"}
 FORBIDDEN = {"backends": {"bnn", "nets", "priors", "likelihoods"}, "zoo": {"backends", "predict", "export", "plots"}}

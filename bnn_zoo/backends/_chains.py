@@ -66,7 +66,7 @@ class FullBatch:
         flags(self, "compile", none=True)
         start_rule(self)
 
-    def program(self, dim: int, chains: int) -> Sampling:
+    def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
         """What these settings describe, for ``chains`` chains in a process on a posterior of ``dim`` dimensions."""
         raise NotImplementedError
 

@@ -35,7 +35,7 @@ def density_of(
         log_joint = LogJoint(model, tensors(data, device, finite=False), device=device, compile=compile)
         need_observed(log_joint)
         return log_joint
-    need_size(model, "chunks of rows", "row_chunk")
+    need_size(model, *ChunkedLogJoint.said)
     place = choose_device(device)
     rows = tensors(_read(data, row_chunk)) if isinstance(data, Dataset) else tensors(data, place)
     return ChunkedLogJoint(model, rows, row_chunk=row_chunk, device=place, compile=compile)
@@ -73,7 +73,7 @@ def rows_and_density(
     """
     if batch_size is None:
         return density_of(model, data, device=device, compile=compile), None
-    need_size(model, "minibatches", "batch_size")
+    need_size(model, "minibatches", "set batch_size=None")
     place = choose_device(device)
     batches = minibatches(data, batch_size, chains, seed, place)
     first = tuple(t[0] for t in batches.rows(0))

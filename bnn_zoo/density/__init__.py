@@ -4,6 +4,7 @@ from .chunked import ChunkedLogJoint
 from .elbo import Elbo
 from .log_joint import LogJoint
 from .messengers import Hold
+from .sharded import ShardedLogJoint, ShardedMinibatch, need_rows
 from .sites import is_data
 from .starts import Adam, BestOf, FromNet, finite_at, from_prior, from_support, need_finite, need_positions
 
@@ -15,10 +16,13 @@ __all__ = [
     "FromNet",
     "Hold",
     "LogJoint",
+    "ShardedLogJoint",
+    "ShardedMinibatch",
     "finite_at",
     "from_prior",
     "from_support",
     "is_data",
     "need_finite",
     "need_positions",
+    "need_rows",
 ]
