@@ -39,6 +39,10 @@ class Ranks:
     def several(self) -> bool:
         return self.size > 1
 
+    def place(self, device: torch.device | str | None) -> torch.device | str | None:
+        """The device of this rank where one GPU for each is meant by ``"cuda"``."""
+        return f"cuda:{self.local}" if self.several and str(device) == "cuda" else device
+
     def add(self, tensor: Tensor) -> Tensor:
         """Its sum over the ranks, in place."""
         if self.several:
@@ -105,9 +109,28 @@ class Ranks:
 ONE = Ranks()
 
 
+@dataclass(frozen=True)
+class Spread:
+    """What a run spreads over ranks: its chains, or the rows of its data, of which each rank then has some."""
+
+    chains: Ranks = ONE
+    rows: Ranks = ONE
+
+    @property
+    def rank(self) -> int:
+        return max(self.chains.rank, self.rows.rank)
+
+    @property
+    def all(self) -> Ranks:
+        return self.chains if self.chains.several else self.rows
+
+
+UNSPREAD = Spread()
+
+
 def here() -> Ranks:
-    """The ranks among which this process is: those of ``torch.distributed``, or, if nobody has begun that and ``torchrun`` has
-    started this process, of its environment, by gloo for tensors on a CPU and nccl for those on a GPU.
+    """The ranks among which this process is: those of ``torch.distributed``, or, if nobody has begun that and ``torchrun``
+    has started this process, of its environment, by gloo for tensors on a CPU and nccl for those on a GPU.
 
     Raises RuntimeError where ``torch.distributed`` was begun without a way for tensors on a CPU.
     """
@@ -137,7 +160,7 @@ def _patient(world: Any) -> Any:
 
 @dataclass(frozen=True)
 class Pool:
-    """Chains over ranks, ``sizes`` of them on each: what those of all ranks have in common is computed on each rank alike."""
+    """Chains over ranks, ``sizes`` of them on each: what all have in common is computed on each rank alike."""
 
     ranks: Ranks = ONE
     sizes: tuple[int, ...] = field(default=())

@@ -78,6 +78,10 @@ class Hamiltonian(FullBatch):
             self.kernel, self.warmup_kernel, self.warmup, self.target_accept, self.mass_matrix, self.step_size, **more
         )
 
+    @property
+    def pooled(self) -> bool:
+        return self.mass_matrix.pooled
+
     def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
         return self._program(self.tuned(pool=pool))
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .. import kernels
+from .._ranks import ALONE, Pool
 from ..density import LogJoint
 from ..kernels.langevin import LangevinInfo
 from ..run import Run
@@ -52,9 +53,9 @@ class MAP(StochasticGradient):
     def kernel(self, rows: int, *, warming: bool) -> kernels.Optimise:
         return kernels.Optimise(self.optimiser)
 
-    def program(self, log_joint: LogJoint) -> Diffusion:
+    def program(self, log_joint: LogJoint, pool: Pool = ALONE) -> Diffusion:
         kernels.check_coordinatewise(self.optimiser, type(self).__name__)
-        return super().program(log_joint)
+        return super().program(log_joint, pool)
 
     def rescued(self, run: Run) -> None:
         """Ctrl-C keeps where it has come."""

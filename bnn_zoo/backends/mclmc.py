@@ -52,6 +52,10 @@ class MCLMC(FullBatch):
         if isinstance(mass, type | DenseMass | LowRankFisherMass) or not isinstance(mass, MassMatrix):
             raise TypeError(f"MCLMC: mass_matrix must be diagonal, FisherMass() or DiagonalMass(), got {mass!r}")
 
+    @property
+    def pooled(self) -> bool:
+        return self.mass_matrix.pooled
+
     def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
         if dim < 2:
             raise ValueError("MCLMC needs a posterior of two dimensions or more, got 1: use NUTS")

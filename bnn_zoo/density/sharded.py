@@ -1,4 +1,4 @@
-"""The log joint of rows that are spread over ranks: each has every so manyth row, and one all-reduce a gradient adds them up.
+"""The log joint of rows that are spread over ranks: each has every so manyth, and one all-reduce a gradient adds them up.
 
 As for chunks of rows, of which a rank's share is one: with n_k of N rows on rank k, L_k = log prior + N/n_k · log lik_k and
 
@@ -43,8 +43,10 @@ class ShardedLogJoint(ChunkedLogJoint):
         self.ranks, self.meeting = ranks, Meeting(ranks)
         size = length(rows)
         need_rows(size, ranks)
-        own = tuple(t[ranks.rank :: ranks.size] for t in rows)
-        super().__init__(model, own, row_chunk=row_chunk or len(own[0]), size=size, **more)
+        own = tuple(t[ranks.rank :: ranks.size].contiguous() for t in rows)
+        if row_chunk is None:
+            own, row_chunk = tuple(t.to(more.get("device") or t.device) for t in own), len(own[0])
+        super().__init__(model, own, row_chunk=row_chunk, size=size, **more)
 
     def _summed(self, position: Tensor) -> tuple[Tensor, Tensor]:
         return self.meeting.add(position, *super()._summed(position))

@@ -105,7 +105,7 @@ class LimitedState(NamedTuple):
 @dataclass(frozen=True)
 class StepLimit:
     """``warming`` for ``warmup`` steps, no larger than the curvature allows where all coordinates have one step size; then
-    ``kernel``, at most with the last limit. The limit is one for all chains of ``pool``, of which those here may be a part."""
+    ``kernel``, at most with the last limit. It is one for all chains of ``pool``, of which those here may be a part."""
 
     kernel: Any
     warming: Any

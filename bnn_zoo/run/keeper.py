@@ -88,9 +88,9 @@ class Part:
         self.stored = 0
         """Draws in the store."""
 
-    def resume(self, run: Run) -> bool:
-        """Take the run up where its last state leaves it; False if there is none."""
-        found = self.keeper.folder.read_state(self.number, device=run.device)
+    def resume(self, run: Run, at: int | None = None) -> bool:
+        """Take the run up where its last state leaves it, or that of step ``at``; False if there is none."""
+        found = self.keeper.folder.read_state(self.number, at, device=run.device)
         if found is None:
             return False
         self.saved, tree = found
