@@ -110,7 +110,7 @@ class FullBatch:
                 draws = self._run(log_joint, seed, threads, progress, keeper, ranks)
             return kept(keeper, draws, ranks.all)
 
-    def _recorded(self, log_joint: LogJoint, ranks: Spread) -> dict[str, int]:
+    def _recorded(self, log_joint: LogJoint, ranks: Spread) -> dict[str, Any]:
         several = ranks.all.several
         count = 1 if several else how_many(self.processes, self.chains, log_joint.device)
         threads = same_threads(ranks, threads_for(log_joint, self.chains, ranks.all))

@@ -47,7 +47,7 @@ def lockstep(ranks: Spread, keeper: Keeper | None, number: int, chains: range, t
     return Lockstep(ranks.chains, together if ranks.chains.several else 0, part)
 
 
-def gathered(ranks: Ranks, groups: list[range], sites: Mapping[str, Tensor], part: dict[str, Any]) -> list[dict[str, Any]]:
+def gathered(ranks: Ranks, groups: list[range], sites: Mapping[str, Tensor], part: Any) -> list[Any]:
     """The parts of all ranks, and in ``sites [chain, …]`` the draws of all: each rank gives those of its group."""
     for values in sites.values():
         for source, chains in enumerate(groups):

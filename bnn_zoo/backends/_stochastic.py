@@ -186,7 +186,7 @@ class StochasticGradient:
             need_all_rows(log_joint, type(self).__name__)
         need_proper(log_joint, type(self).__name__)
         threads = same_threads(ranks, threads_for(log_joint, self.chains, ranks.all))
-        own = {"threads": threads, "chain_ranks": ranks.chains.size, "row_ranks": ranks.rows.size}
+        own: dict[str, Any] = {"threads": threads, "chain_ranks": ranks.chains.size, "row_ranks": ranks.rows.size}
         with keeping(checkpoint, self, log_joint, data, seed, self.drawn, ranks.all, **own) as keeper:
             if keeper and (found := finished(keeper)):
                 return found
@@ -221,8 +221,8 @@ class StochasticGradient:
         )
         part = lockstep(ranks, keeper, ranks.chains.rank, chains, self.burn_in, SELDOM)
         if not part.resume(run):
-            own = generator(log_joint.device, seed, Use.STARTS, chains.start)
-            start = start_of(self, log_joint, own, len(chains))
+            numbers = generator(log_joint.device, seed, Use.STARTS, chains.start)
+            start = start_of(self, log_joint, numbers, len(chains))
             finite_at(start, self.init, log_joint)
             run.begin(start)
             run.lap("burn-in")
@@ -234,8 +234,8 @@ class StochasticGradient:
             self.rescued(run)
         short = interrupted(run.sink.count, run.sink.room, "draws") or run.step < self.steps
         stats, doubts = self.finished(run, sites, batches)
-        own = {"stats": stats, "history": run.traced(), "doubts": doubts, "short": short}
-        parts = gathered(ranks.chains, groups, every, own | {"gradients": sum(run.gradients.values())})
+        part_made = {"stats": stats, "history": run.traced(), "doubts": doubts, "short": short}
+        parts = gathered(ranks.chains, groups, every, part_made | {"gradients": sum(run.gradients.values())})
         stats, history = (joined([p[of] for p in parts]) for of in ("stats", "history"))
         count = next(iter(stats.values())).shape[1]
         attrs = describe_run(
