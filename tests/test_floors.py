@@ -24,6 +24,7 @@ FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "sch
 FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "metrics", "run"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
 FLOOR |= dict.fromkeys(["fit", "posterior", "prior_draws", "verdict", "zoo"], 4)
+FLOOR |= dict.fromkeys(["__main__"], 6)
 FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "showing", "cli"], 5)
 ALLOWED = {
     ("fit", "posterior"),

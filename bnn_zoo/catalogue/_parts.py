@@ -15,7 +15,7 @@ def rows() -> Iterator[Entry]:
         "RowsOverRanks",
         "spread",
         "rows_over_ranks",
-        "rows of the data over processes, machines and GPUs: one all-reduce a gradient",
+        "rows of the data over processes, machines and GPUs",
         None,
         "",
         "bz.RowsOverRanks(bz.NUTS())",
