@@ -1,4 +1,4 @@
-"""Rows over ranks: gradients a second of LeNet-5 with one rank and with two, what an all-reduce costs, and many ranks on paper.
+"""Rows over ranks: gradients a second of LeNet-5 with one and with two, what an all-reduce costs, many ranks on paper.
 
 ``python tests/benchmarks/ranks.py [--rounds 5]``; two ranks by torchrun and gloo on this machine, one thread each, which
 take turns: rank 0 alone with all rows while rank 1 waits, then both with half of them each. Printed: seconds of a gradient
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def reduced(ranks: Ranks, rounds: int) -> dict[int, float]:
     for size in SIZES:
         buffer = torch.zeros(size, dtype=torch.float64)
         ranks.add(buffer)
-        found[size] = float(np.median([seconds(lambda b=buffer: ranks.add(b), 20) for _ in range(rounds)]))  # type: ignore[misc]
+        found[size] = float(np.median([seconds(partial(ranks.add, buffer), 20) for _ in range(rounds)]))
     return found
 
 
@@ -66,9 +67,9 @@ def gradients(ranks: Ranks, rounds: int) -> dict[int, tuple[list[float], list[fl
         for _ in range(rounds):
             ranks.wait()
             if alone:
-                times[0].append(seconds(lambda: alone(at), often))
+                times[0].append(seconds(partial(alone, at), often))
             ranks.wait()
-            times[1].append(seconds(lambda: over(at), often))
+            times[1].append(seconds(partial(over, at), often))
         found[count] = times
     return found
 
@@ -78,9 +79,8 @@ def tell(times: dict[int, tuple[list[float], list[float]]], all_reduce: dict[int
     for count, (one, two) in times.items():
         each = [a / b for a, b in zip(one, two, strict=True)]
         a, b = np.median(one), np.median(two)
-        print(
-            f"{count:8,}{a:12.4f}{b:12.4f}{1 / a:8.2f}{1 / b:8.2f}{np.median(each):8.2f}   {min(each):.2f} to {max(each):.2f}"
-        )
+        rates = f"{1 / a:8.2f}{1 / b:8.2f}"
+        print(f"{count:8,}{a:12.4f}{b:12.4f}{rates}{np.median(each):8.2f}   {min(each):.2f} to {max(each):.2f}")
     print(f"\n{'numbers':>10s}{'MB':>8s}{'ms':>9s}   an all-reduce of float64, 2 ranks")
     for size, took in all_reduce.items():
         print(f"{size:10,}{8e-6 * size:8.2f}{1e3 * took:9.3f}")
@@ -92,9 +92,7 @@ def tell(times: dict[int, tuple[list[float], list[float]]], all_reduce: dict[int
     a = max(float(a), 0.0)
     print(f"α = {1e6 * alpha:.0f} µs, β = {beta / 1e6:.0f} MB/s; a gradient of N rows on one rank: {a:.4f} + {b:.3e} N s")
     cost = 2 * alpha + 8 * SIZES[3] / beta
-    print(
-        f"two ranks pay from about {2 * cost / b:,.0f} rows of LeNet-5 (an all-reduce of its gradient is {1e3 * cost:.1f} ms)"
-    )
+    print(f"an all-reduce of LeNet-5's gradient: {1e3 * cost:.1f} ms; two ranks pay from about {2 * cost / b:,.0f} rows")
     print(f"\n{'ranks':>6s}" + "".join(f"{f'{n:,} rows, s':>20s}{'speed-up':>10s}" for n in (60_000, 1_000_000)))
     for ranks in (1, 2, 8, 32, 128, 512, 1024):
         line = f"{ranks:6,}"
