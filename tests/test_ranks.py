@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from posteriordb.models import POSTERIORS
+from posteriordb.reference import check, load, table
 from ranks import runs
 
 import bnn_zoo as bz
 from bnn_zoo._ranks import ALONE, ONE, Pool, Ranks
 from bnn_zoo.density import LogJoint, ShardedLogJoint
 from bnn_zoo.density.sharded import Meeting
+from bnn_zoo.diagnostics import mcse_mean
 
 SCRIPT = Path(runs.__file__)
 
@@ -154,6 +157,23 @@ def test_chains_that_tune_alone_over_ranks_are_those_of_forks_bit_for_bit(tmp_pa
 def test_a_backend_that_cannot_spread_runs_once(tmp_path):
     over, one = compared("variational", tmp_path)
     near(over["MeanField"], one["MeanField"], rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_chains_over_ranks_have_the_posterior(real_data, tmp_path, monkeypatch):
+    """Eight schools against the reference draws of posteriordb; a network's outputs against those of one process."""
+    monkeypatch.setenv("BNN_ZOO_DATA", str(real_data))
+    made, _ = results("posteriors", tmp_path)
+    parameters = POSTERIORS[runs.SCHOOLS].parameters(made["schools"]["sites"])
+    rows = check(parameters, load(real_data, runs.SCHOOLS)[1])
+    print(table(rows))
+    assert all(row["passed"] for row in rows), table(rows)
+    ours = made["network"]["f"].double()  # [chain, draw, row]
+    alone = bz.NUTS(chains=4, warmup=300, draws=300, compile=False)
+    one = bz.fit(runs.NET, (runs.X, runs.Y), alone, seed=2, progress=False).predict(runs.X[:5]).f.squeeze(-1).double()
+    for a, b in zip(ours.unbind(-1), one.unbind(-1), strict=True):
+        error = (float(mcse_mean(a)) ** 2 + float(mcse_mean(b)) ** 2) ** 0.5
+        assert abs(float(a.mean() - b.mean())) < 4 * error
 
 
 @pytest.mark.slow

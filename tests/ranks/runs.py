@@ -12,6 +12,8 @@ import pyro
 import pyro.distributions as dist
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import bnn_zoo as bz
 from bnn_zoo._ranks import here
 from bnn_zoo.density import LogJoint, ShardedLogJoint
@@ -22,6 +24,7 @@ def numbers(*shape, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
 
+SCHOOLS = "eight_schools-eight_schools_noncentered"
 X, Y = numbers(61, 3), numbers(61, seed=1)
 """An odd number of rows: ranks have unequal shares."""
 NET = bz.BNN(bz.nets.MLP(3, 1, hidden=(4,)), bz.priors.Normal(1.0), bz.likelihoods.Gaussian())
@@ -188,6 +191,19 @@ def interrupted(folder):
 
 def variational(folder):
     return fits({"MeanField": bz.MeanField(steps=30, draws=5)})
+
+
+def posteriors(folder):
+    """Eight schools, and what a network computes, with chains over ranks."""
+    from posteriordb.models import POSTERIORS
+    from posteriordb.reference import load
+
+    schools = POSTERIORS[SCHOOLS]
+    data = schools.data(load(os.environ["BNN_ZOO_DATA"], SCHOOLS)[0], torch.float64)
+    exact = bz.NUTS(chains=4, warmup=1000, draws=1000, target_accept=0.9, compile=False)
+    made = result(bz.fit(schools.model, data, exact, seed=1, progress=False))
+    network = bz.fit(NET, (X, Y), bz.NUTS(chains=4, warmup=300, draws=300, compile=False), seed=1, progress=False)
+    return {"schools": made, "network": result(network) | {"f": network.predict(X[:5]).f.squeeze(-1)}}
 
 
 def main():
