@@ -135,29 +135,26 @@ KILLED = {
 
 
 def killed(folder):
-    """Each run kept in a folder; at these steps this rank is killed, each time by SIGKILL, and started again by torchrun."""
-    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    deaths = [(name, phase) for name, (_, steps) in KILLED.items() for phase in steps]
-    out = {}
+    """Each run kept in a folder; at each of these steps one rank is killed, once, by SIGKILL, and torchrun starts all again."""
+    advance, out = Run.advance, {}
     for name, (backend, steps) in KILLED.items():
-        advance = Run.advance
-        victim = here().rank == restarts % 2 and here().several and restarts < len(deaths)
-        at = steps.get(deaths[restarts][1]) if victim and deaths[restarts][0] == name else None
+        deaths = {step: (folder / f"died-{name}-{phase}", i % 2) for i, (phase, step) in enumerate(steps.items())}
 
-        def until(run, _=0, at=at, advance=advance):
-            if run.step == at:
+        def until(run, _=0, deaths=deaths):
+            mark, victim = deaths.get(run.step, (None, -1))
+            if here().rank == victim and not mark.exists():
+                mark.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             advance(run)
 
         Run.advance = until
-        more = {"checkpoint": folder / f"run-{name}", "every": 0} if here().several else {}
-        out |= {name: result(bz.fit(NET, (X, Y), backend, seed=3, progress=False, **more))}
-        Run.advance = advance
+        out |= fits({name: backend}, checkpoint=folder / f"run-{name}", every=0)
+    Run.advance = advance
     return out
 
 
 def unbroken(folder):
-    return {name: result(bz.fit(NET, (X, Y), backend, seed=3, progress=False)) for name, (backend, _) in KILLED.items()}
+    return fits({name: backend for name, (backend, _) in KILLED.items()})
 
 
 def error(folder):
