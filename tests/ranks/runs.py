@@ -135,7 +135,7 @@ KILLED = {
 
 
 def killed(folder):
-    """Each run kept in a folder; at each of these steps one rank is killed by SIGKILL, once, and torchrun starts all again."""
+    """Each run kept in a folder; at each of these steps SIGKILL ends one rank, once, and torchrun starts all again."""
     advance, out = Run.advance, {}
     for name, (backend, steps) in KILLED.items():
         deaths = {step: (folder / f"died-{name}-{phase}", i % 2) for i, (phase, step) in enumerate(steps.items())}
