@@ -38,6 +38,7 @@ from .backends import (
     MCDropout,
     MeanField,
     RandomWalk,
+    RowsOverRanks,
 )
 from .bnn import BNN
 from .density import LogJoint
@@ -79,6 +80,7 @@ __all__ = [
     "Posterior",
     "Prediction",
     "RandomWalk",
+    "RowsOverRanks",
     "catalogue",
     "compare",
     "concat",

@@ -74,6 +74,13 @@ def safe_point() -> None:
         raise KeyboardInterrupt
 
 
+def asked() -> bool:
+    """Whether Ctrl-C came since the last time, for those who then raise KeyboardInterrupt themselves."""
+    came = _ctrl.waiting and _main()
+    _ctrl.waiting = _ctrl.waiting and not came
+    return came
+
+
 @contextmanager
 def pressed() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed inside, acted on or not; it does what it did before."""

@@ -13,6 +13,7 @@ import torch
 import typer
 
 from . import __version__, comparison, showing
+from ._ranks import here
 from .catalogue import KINDS, find
 from .data import EMBEDDED, Table, choose_device, table
 from .run import status
@@ -80,7 +81,8 @@ def compare(
         _stop(f"expected a seed from 0 to 2**64 − 1, got {seed}")
     out = Path(os.path.expanduser(out))
     kept = None if checkpoint is None else Path(os.path.expanduser(checkpoint))
-    if os.path.lexists(out) and kept is None:
+    first = here().rank == 0
+    if first and os.path.lexists(out) and kept is None:
         _stop(f"{out} exists: remove it, or choose another folder with --out")
     try:
         choose_device(device)
@@ -92,6 +94,8 @@ def compare(
         _stop(str(error.args[0] if isinstance(error, KeyError) else error))
     settings = {name: comparison.BACKENDS[name](chains, draws, len(made.x)) for name in names}
     frame = _run(made, settings, out, model=chosen, seed=seed, device=device, progress=progress, checkpoint=kept)
+    if not first:
+        return
     typer.echo("\n" + comparison.markdown(frame))
     typer.echo(_legend(made.classes, made.target))
     typer.echo(f"\nWritten to {out}/: " + _contents(out))

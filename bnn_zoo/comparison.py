@@ -15,6 +15,7 @@ import torch
 
 from . import metrics
 from ._interrupt import pressed
+from ._ranks import here
 from .bnn import BNN
 from .catalogue import Entry, find, of
 from .comparison_pictures import pictures
@@ -145,15 +146,23 @@ def run(
     run: the backend under way is left out, what is written stays, and KeyboardInterrupt is raised. Where nothing was
     written, ``out`` is removed again. Raises FileExistsError if ``out`` exists without ``checkpoint``, another OSError if it
     cannot be made or written, NothingFinished if every backend failed.
+
+    Over ranks (``fit``) the first does all this, and an error of one backend ends it: the others would wait for the first.
     """
-    model, outcomes = model or network(table), dict[str, Outcome]()
+    model, outcomes, ranks = model or network(table), dict[str, Outcome](), here()
+    folders = {name: None if checkpoint is None else checkpoint / name for name in backends}
+    if ranks.rank:
+        for name, backend in backends.items():
+            rows, kept = (table.x, table.y), folders[name]
+            fit(model, rows, backend, seed=seed, device=device, progress=False, checkpoint=kept)
+        return pd.DataFrame()
     with _folder(out, again=checkpoint is not None), pressed() as interrupted:
         say(f"{table.name}: {len(table.x)} training and {len(table.x_test)} test rows, {table.x.shape[1]} features; {model}")
         for note in table.notes:
             say(f"  {note}")
         for name, backend in backends.items():
             try:
-                kept = None if checkpoint is None else checkpoint / name
+                kept = folders[name]
                 posterior = fit(
                     model, (table.x, table.y), backend, seed=seed, device=device, progress=progress, checkpoint=kept
                 )
@@ -168,6 +177,8 @@ def run(
             except (FloatingPointError, RuntimeError, ValueError) as error:
                 if interrupted():
                     raise KeyboardInterrupt(f"{name} was cut short and is left out") from error
+                if ranks.several:
+                    raise
                 say(f"{name} failed and is left out: {error}")
                 continue
             outcomes[name] = outcome

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,13 @@ from torch.utils.data import Dataset
 
 from ._interrupt import gently
 from ._random import whole_seed
+from ._ranks import Ranks, Spread, here
 from ._scope import alone
 from .bnn import rows_alone
 from .data import tensors
 from .posterior import Posterior, check_exportable
 from .run import Checkpoint
-from .types import Backend, DataError, Model
+from .types import Backend, DataError, Draws, Model
 from .verdict import judged
 
 
@@ -51,6 +55,10 @@ def fit(
         with the same draws as if nothing had happened, after Ctrl-C, a kill or a crash of the machine; one that had come to
         its end is read. Needs ``pip install "bnn-zoo[runs]"``.
 
+    Under ``torchrun`` every process makes this call, with the same arguments. The chains are spread over the processes
+    (rows of the data with ``RowsOverRanks``), and each returns the whole posterior: let one of them print and write. See
+    docs/ranks.md.
+
     The caller's random state, Pyro parameter store and net are left as they were. Ctrl-C returns the draws made so far.
     Raises DataError and ModelError, which say what was expected, before any work starts.
     """
@@ -61,15 +69,42 @@ def fit(
     if isinstance(model, torch.nn.Module) and not isinstance(model, PyroModule):
         raise TypeError(f"fit got the network {type(model).__name__} alone: write BNN(net, prior, likelihood)")
     seed = whole_seed(seed)
+    ranks = here()
+    device = ranks.place(device)
     rows = data if isinstance(data, Dataset) else tensors(data, device, finite=rows_alone(model))
     if rows_alone(model) and isinstance(rows, tuple):
         _check_pair(data, rows)
     check_exportable(model, rows)
-    draws = backend.run(model, rows, seed=seed, device=device, progress=progress, **_kept(backend, checkpoint, every))
-    with alone(), gently("the posterior is complete"):
-        return judged(
-            Posterior(model, rows, draws, None if checkpoint is None else Path(checkpoint).expanduser().absolute())
-        )
+    draws = _run(backend, model, rows, seed, device, progress, _kept(backend, checkpoint, every), ranks)
+    path = None if checkpoint is None else Path(checkpoint).expanduser().absolute()
+    with alone(), gently("the posterior is complete"), _heard_once(ranks):
+        return judged(Posterior(model, rows, draws, path))
+
+
+def _run(
+    backend: Backend, model: Model, rows: Any, seed: int, device: Any, progress: bool, more: dict[str, Any], ranks: Ranks
+) -> Draws:
+    """Over ranks, where the backend can; else the first makes the draws and gives them to the others."""
+    over = "ranks" in inspect.signature(backend.run).parameters
+    if over and ranks.several:
+        more = more | {"ranks": Spread(chains=ranks)}
+    made: Draws | None = None
+    if over or ranks.rank == 0:
+        made = backend.run(model, rows, seed=seed, device=device, progress=progress and ranks.rank == 0, **more)
+    if over or not ranks.several:
+        assert made is not None
+        return made
+    tree = made and {name: dict(getattr(made, name)) for name in ("sites", "stats", "history", "attrs")}
+    return Draws(**ranks.tree_of_first(tree))
+
+
+@contextmanager
+def _heard_once(ranks: Ranks) -> Iterator[None]:
+    """Inside, only the first rank warns: all would say the same."""
+    with warnings.catch_warnings():
+        if ranks.rank:
+            warnings.simplefilter("ignore")
+        yield
 
 
 def _kept(backend: Backend, checkpoint: Any, every: float) -> dict[str, Checkpoint]:

@@ -14,6 +14,7 @@ FLOOR = {
     "_interrupt": 0,
     "_torch": 0,
     "_random": 0,
+    "_ranks": 0,
     "_memory": 0,
     "laws": 0,
     "catalogue": 0,
@@ -23,6 +24,7 @@ FLOOR |= dict.fromkeys(["nets", "priors", "likelihoods", "data", "kernels", "sch
 FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "metrics", "run"], 2)
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
 FLOOR |= dict.fromkeys(["fit", "kept_runs", "posterior", "prior_draws", "verdict", "zoo"], 4)
+FLOOR |= dict.fromkeys(["__main__"], 6)
 FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "showing", "cli"], 5)
 ALLOWED = {
     ("fit", "posterior"),
@@ -34,6 +36,7 @@ ALLOWED = {
 }  # the two halves of one room
 ALLOWED |= {("kept_runs", "fit"), ("kept_runs", "posterior"), ("posterior", "kept_runs")}
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other
+ALLOWED |= {("_ranks", "_tree")}  # trees are what ranks send each other
 ALLOWED |= {("laws", "_torch"), ("_random", "_torch")}  # which has names of torch that are not public
 NO_PYRO = {"nets", "run", "data", "kernels", "metrics", "diagnostics", "plots", "types"}
 FORBIDDEN = {"backends": {"bnn", "nets", "priors", "likelihoods"}, "zoo": {"backends", "predict", "export", "plots"}}

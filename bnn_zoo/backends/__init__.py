@@ -13,6 +13,7 @@ from .mean_field import MeanField
 from .nuts import NUTS
 from .psgld import PSGLD
 from .random_walk import RandomWalk
+from .rows_over_ranks import RowsOverRanks
 from .sghmc import SGHMC
 from .sgld import SGLD
 from .sgnht import SGNHT
@@ -40,4 +41,5 @@ __all__ = [
     "MCDropout",
     "MeanField",
     "RandomWalk",
+    "RowsOverRanks",
 ]

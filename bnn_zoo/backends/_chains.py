@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
@@ -13,14 +12,16 @@ from torch import Tensor
 
 from .._interrupt import gently
 from .._random import Streams, Use, generator
+from .._ranks import ALONE, UNSPREAD, Pool, Spread
 from .._scope import alone
-from ..density import BestOf, LogJoint, finite_at
-from ..run import Checkpoint, Clock, Keeper, Part, Recorder, Run
+from ..density import BestOf, ChunkedLogJoint, LogJoint, finite_at
+from ..run import Checkpoint, Clock, Keeper, Lockstep, Recorder, Run
 from ..types import Draws, Model
 from ._compiling import pays
 from ._draws import Sink, place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
+from ._over_ranks import gathered, groups_of, joined, lockstep, need_chains, pool_of, said_of, same_threads
 from ._processes import Ended, Watch, how_many, one_thread, spread
 from ._rows import density_of, need_all_rows, need_proper
 from ._sampling import Sampling
@@ -66,9 +67,15 @@ class FullBatch:
         flags(self, "compile", none=True)
         start_rule(self)
 
-    def program(self, dim: int, chains: int) -> Sampling:
-        """What these settings describe, for ``chains`` chains in a process on a posterior of ``dim`` dimensions."""
+    def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
+        """What these settings describe, for ``chains`` chains in a process on a posterior of ``dim`` dimensions; all of
+        ``pool`` tune together."""
         raise NotImplementedError
+
+    @property
+    def pooled(self) -> bool:
+        """Whether chains tune together."""
+        return True
 
     @alone()
     @gently("all draws are made")
@@ -81,59 +88,71 @@ class FullBatch:
         device: torch.device | str | None = None,
         progress: bool = True,
         checkpoint: Checkpoint | None = None,
+        ranks: Spread = UNSPREAD,
     ) -> Draws:
         """Sample ``model(*data)``. Same seed, machine and number of processes, same draws; global random state is not
-        touched. With ``checkpoint`` in a folder where it goes on after whatever has ended it.
+        touched. With ``checkpoint`` in a folder where it goes on after whatever has ended it. All ``ranks`` call this, and
+        all return all draws.
 
         Raises DataError and ModelError before sampling starts. Ctrl-C returns the draws made so far.
         """
-        log_joint = density_of(model, data, row_chunk=self.row_chunk, device=device, compile=bool(self.compile))
+        need_chains(self, ranks)
+        log_joint = density_of(
+            model, data, row_chunk=self.row_chunk, device=device, compile=bool(self.compile), ranks=ranks.rows
+        )
         need_all_rows(log_joint, type(self).__name__)
         need_proper(log_joint, type(self).__name__)
-        with keeping(checkpoint, self, log_joint, data, seed, self.draws, **self._recorded(log_joint)) as keeper:
+        own = self._recorded(log_joint, ranks)
+        with keeping(checkpoint, self, log_joint, data, seed, self.draws, ranks.all, **own) as keeper:
             if keeper and (found := finished(keeper)):
                 return found
-            with steady(log_joint, self.chains, recorded(keeper, "threads")) as threads:
-                draws = self._run(log_joint, seed, threads, progress, keeper)
-            return kept(keeper, draws)
+            with steady(log_joint, self.chains, recorded(keeper, "threads") or own["threads"]) as threads:
+                draws = self._run(log_joint, seed, threads, progress, keeper, ranks)
+            return kept(keeper, draws, ranks.all)
 
-    def _recorded(self, log_joint: LogJoint) -> dict[str, int]:
-        count = how_many(self.processes, self.chains, log_joint.device)
-        return {"processes": count, "threads": threads_for(log_joint, self.chains)}
+    def _recorded(self, log_joint: LogJoint, ranks: Spread) -> dict[str, Any]:
+        several = ranks.all.several
+        count = 1 if several else how_many(self.processes, self.chains, log_joint.device)
+        threads = same_threads(ranks, threads_for(log_joint, self.chains, ranks.all))
+        return {"processes": count, "threads": threads, "chain_ranks": ranks.chains.size, "row_ranks": ranks.rows.size}
 
-    def _run(self, log_joint: LogJoint, seed: int, threads: int, progress: bool, keeper: Keeper | None) -> Draws:
-        count = recorded(keeper, "processes") or how_many(self.processes, self.chains, log_joint.device)
-        sizes = [self.chains // count + (i < self.chains % count) for i in range(count)]
+    def _run(
+        self, log_joint: LogJoint, seed: int, threads: int, progress: bool, keeper: Keeper | None, ranks: Spread
+    ) -> Draws:
+        count = recorded(keeper, "processes") or self._recorded(log_joint, ranks)["processes"]
+        groups = groups_of(self.chains, max(count, ranks.chains.size))
+        pool = pool_of(ranks.chains, groups)
 
-        where = place(keeper, self, log_joint, self.draws, warmup=self.warmup, shared=count > 1)
+        where = place(keeper, self, log_joint, self.draws, warmup=self.warmup, shared=count > 1, ranks=ranks.rows)
         clock = Clock(log_joint.device)
-        if self.compile is None and self._pays(log_joint, sizes[0]):
+        if self.compile is None and self._pays(log_joint, len(groups[0])):
             log_joint.compile_quietly()
         if count > 1:
             with one_thread():  # as in the processes: the compiler splits loops over the threads that there are
-                for chains in set(sizes):
+                for chains in set(map(len, groups)):
                     self._prepare(log_joint, chains)
         compile_time = clock.lap()
-
-        ends = list(accumulate(sizes))
-        groups = [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
         def work(group: int, watch: Watch) -> dict[str, Any] | str:
             chains = groups[group]
             try:
-                part = keeper.part(group, chains) if keeper else None
-                return self._sample(log_joint, where.sink(chains), seed, chains, progress and group == 0, watch, part)
+                part = lockstep(ranks, keeper, group, chains, self.warmup if self.pooled else 0)
+                return self._sample(log_joint, where.sink(chains), seed, chains, progress and group == 0, watch, part, pool)
             except KeyboardInterrupt as early:
+                if ranks.all.several:
+                    raise
                 return str(early)
 
-        made = self._with_draws(dict(zip(groups, spread(work, count, cut_short=self._cut_short), strict=True)))
+        if ranks.chains.several:
+            parts = gathered(ranks.chains, groups, where.held, work(ranks.rank, lambda: None))
+        else:
+            parts = spread(work, count, cut_short=self._cut_short)
+        made = self._with_draws(dict(zip(groups, parts, strict=True)))
         parts, kept = list(made.values()), [chain for chains in made for chain in chains]
         done = min(part["draws"] for part in parts)
-        short = interrupted(done, self.draws, "draws") or len(made) < count
+        short = interrupted(done, self.draws, "draws") or len(made) < len(groups)
         sites = where.taken(done, kept)
-        stats = {k: torch.cat([part["stats"][k][:, :done] for part in parts]) for k in parts[0]["stats"]}
-        lengths = {k: min(part["history"][k].shape[1] for part in parts) for k in parts[0]["history"]}
-        history = {k: torch.cat([part["history"][k][:, :n] for part in parts]) for k, n in lengths.items()}
+        stats, history = (joined([part[of] for part in parts]) for of in ("stats", "history"))
         lost = torch.cat([part["diverged"] for part in parts])
         attrs = describe_run(
             self,
@@ -152,6 +171,7 @@ class FullBatch:
             processes_used=count,
             threads=1 if count > 1 else threads,
             interrupted=short,
+            **said_of(ranks),
         )
         return Draws(sites, to_cpu(stats), to_cpu(history), attrs)
 
@@ -184,7 +204,7 @@ class FullBatch:
     def _pays(self, log_joint: LogJoint, chains: int) -> bool:
         """Whether ``compile=None`` means to compile."""
         gradients = (self.warmup + self.draws * self.thinning) * self.gradients
-        return not self.row_chunk and pays(log_joint, chains, gradients)
+        return not isinstance(log_joint, ChunkedLogJoint) and pays(log_joint, chains, gradients)
 
     def _prepare(self, log_joint: LogJoint, chains: int) -> None:
         """Before forking, trace what processes then share; with ``compile=True`` also make one transition, thrown away.
@@ -206,16 +226,18 @@ class FullBatch:
         chains: range,
         progress: bool,
         watch: Watch,
-        part: Part | None = None,
+        part: Lockstep,
+        pool: Pool,
     ) -> dict[str, Any]:
         """Warm up and sample in this process, into ``sink``: how many draws, statistics, history and counts."""
-        run = self._ready(log_joint, sink, seed, chains)
-        if not (part and part.resume(run)):
+        run = self._ready(log_joint, sink, seed, chains, pool)
+        if not part.resume(run):
             start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS, chains.start), len(chains))
             finite_at(start, self.init, log_joint)
             run.begin(start)
             run.lap("warm-up")
-        run.go(label=type(self).__name__, progress=progress, watch=watch, keep=part)
+        run.go(label=type(self).__name__, progress=progress, watch=watch, keep=part, alone=False)
+        part.settled()
         if run.step < self.warmup:
             raise KeyboardInterrupt(f"interrupted in warm-up, after {run.step} of {self.warmup} transitions: no draws yet")
         if not sink.count:
@@ -232,9 +254,9 @@ class FullBatch:
             "sampling_time": run.seconds["draws"],
         }
 
-    def _ready(self, log_joint: LogJoint, sink: Any, seed: int, chains: range) -> Run:
+    def _ready(self, log_joint: LogJoint, sink: Any, seed: int, chains: range, pool: Pool = ALONE) -> Run:
         """A run of these chains that has yet to begin."""
-        program = self.program(log_joint.dim, len(chains))
+        program = self.program(log_joint.dim, len(chains), pool)
         random = Streams(seed, Use.MOVES, chains, log_joint.device, log_joint.dtype)
         return Run(program, log_joint, random, sink, log_joint.device, count=lambda: log_joint.evaluations)
 

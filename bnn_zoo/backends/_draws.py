@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._memory import free_memory, said
+from .._ranks import ONE, Ranks
 from ..density import LogJoint
 from ..run import Keeper, Recorder, Variable
 from ..run.store import Store as Disk
@@ -41,8 +42,11 @@ class Sink(Protocol):
 class Place(Protocol):
     """Where the draws of a run go: ``InMemory`` or ``OnDisk``."""
 
+    chains: range
     block: int
     """Draws of a chain that wait where they come one by one."""
+    held: dict[str, Tensor]
+    """Those that lie in memory, ``{site: [chain, draw, *shape]}``."""
 
     def sink(self, chains: range) -> Sink: ...
 
@@ -62,14 +66,18 @@ def place(
     warmup: int = 0,
     held: int = 0,
     shared: bool = False,
+    ranks: Ranks = ONE,
 ) -> Place:
     """Where ``draws`` draws of ``settings.chains`` chains go: to the store of a run that is kept, else into memory.
 
-    With ``shared`` into memory that forks of this process write to as well. Raises ValueError where what lies in memory
-    (draws, statistics of the warm-up, ``held`` positions) does not fit in what is free.
+    Of several ``ranks`` that make the same draws the first writes them. With ``shared`` into memory that forks of this
+    process write to as well. Raises ValueError where what lies in memory (draws, statistics of the warm-up, ``held``
+    positions) does not fit in what is free.
     """
     _need_memory(settings, log_joint, 0 if keeper else draws, warmup, held)
-    return OnDisk(keeper, log_joint, draws) if keeper else InMemory(settings.chains, log_joint, draws, shared)
+    return (
+        OnDisk(keeper, log_joint, draws, ranks.rank > 0) if keeper else InMemory(settings.chains, log_joint, draws, shared)
+    )
 
 
 def _need_memory(settings: Any, log_joint: LogJoint, draws: int, warmup: int, held: int) -> None:
@@ -96,22 +104,23 @@ class InMemory:
         self.log_joint = log_joint
         shapes = {site.name: (chains, draws, *site.shape) for site in log_joint.sites}
         empty = _shared if shared else torch.empty
-        self.sites: dict[str, Tensor] = {name: empty(shape, dtype=log_joint.dtype) for name, shape in shapes.items()}
+        self.held: dict[str, Tensor] = {name: empty(shape, dtype=log_joint.dtype) for name, shape in shapes.items()}
+        self.chains = range(chains)
 
     def sink(self, chains: range) -> Store:
-        return Store(self.log_joint, {name: value[chains.start : chains.stop] for name, value in self.sites.items()})
+        return Store(self.log_joint, {name: value[chains.start : chains.stop] for name, value in self.held.items()})
 
     def put(self, chain: int, start: int, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
-            self.sites[name][chain, start : start + len(value)] = value.detach()
+            self.held[name][chain, start : start + len(value)] = value.detach()
 
     def taken(self, count: int, chains: Sequence[int] | None = None) -> dict[str, Any]:
-        """In memory of their own, and ``sites`` is emptied on the way; where all are taken, as they are."""
-        there = next(iter(self.sites.values())).shape
+        """In memory of their own, and ``held`` is emptied on the way; where all are taken, as they are."""
+        there = next(iter(self.held.values())).shape
         kept = list(range(there[0]) if chains is None else chains)
         if (len(kept), count) == there[:2]:
-            return self.sites
-        sites = self.sites
+            return self.held
+        sites = self.held
         return {name: torch.stack([sites[name][chain, :count] for chain in kept]) for name in _emptied(sites)}
 
 
@@ -130,8 +139,9 @@ def _emptied(sites: dict[str, Tensor]) -> Iterator[str]:
 class OnDisk:
     """Draws and their statistics in the store of a run; memory does not grow with their number."""
 
-    def __init__(self, keeper: Keeper, log_joint: LogJoint, draws: int) -> None:
-        self.store, self.log_joint, self.draws = keeper.store, log_joint, draws
+    def __init__(self, keeper: Keeper, log_joint: LogJoint, draws: int, reading: bool = False) -> None:
+        self.store, self.log_joint, self.draws, self.reading = keeper.store, log_joint, draws, reading
+        self.chains, self.held = range(keeper.store.chains), dict[str, Tensor]()
         self.block = self._rows(log_joint.dim)
 
     def _rows(self, numbers: int) -> int:
@@ -145,10 +155,28 @@ class OnDisk:
         return Streamed(self, chains, self._rows(len(chains) * self.log_joint.dim))
 
     def put(self, chain: int, start: int, values: Mapping[str, Tensor]) -> None:
-        self.store.write(range(chain, chain + 1), start, {name: value[None] for name, value in values.items()})
+        if not self.reading:
+            self.store.write(range(chain, chain + 1), start, {name: value[None] for name, value in values.items()})
 
     def taken(self, count: int, chains: Sequence[int] | None = None) -> dict[str, Any]:
         return stored(self.store, [site.name for site in self.log_joint.sites], count, chains)
+
+
+class PartOf:
+    """Some chains of a place, numbered from 0."""
+
+    def __init__(self, place: Place, chains: range) -> None:
+        self.place, self.begin, self.chains, self.block = place, chains.start, range(len(chains)), place.block
+        self.held = {name: value[chains.start : chains.stop] for name, value in place.held.items()}
+
+    def sink(self, chains: range) -> Sink:
+        return self.place.sink(range(self.begin + chains.start, self.begin + chains.stop))
+
+    def put(self, chain: int, start: int, values: Mapping[str, Tensor]) -> None:
+        self.place.put(self.begin + chain, start, values)
+
+    def taken(self, count: int, chains: Sequence[int] | None = None) -> dict[str, Any]:
+        return self.place.taken(count, [self.begin + chain for chain in (self.chains if chains is None else chains)])
 
 
 def stored(store: Disk, names: Sequence[str], count: int, chains: Sequence[int] | None = None) -> dict[str, Any]:
@@ -207,6 +235,7 @@ class Streamed:
 
     def __init__(self, place: OnDisk, chains: range, block: int) -> None:
         self.store, self.log_joint, self.chains, self.room = place.store, place.log_joint, chains, place.draws
+        self.reading = place.reading
         self.waiting = Recorder(block)
         self.written = 0
         self.names: list[str] = []
@@ -238,7 +267,8 @@ class Streamed:
         self.names = list(stats)
         if any(name not in self.store.stats for name in stats):
             self.store.add_stats({name: Variable((), value.dtype) for name, value in stats.items()})
-        self.store.write(self.chains, self.written, self.log_joint.constrain(positions), stats)
+        if not self.reading:
+            self.store.write(self.chains, self.written, self.log_joint.constrain(positions), stats)
         finite = torch.isfinite(positions).all(-1).all(0).cpu()
         if self.lost is None and not bool(finite.all()):
             self.lost = self.written + before_lost(finite)

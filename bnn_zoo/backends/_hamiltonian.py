@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .._ranks import ALONE, Pool
 from ..diagnostics import bfmi
 from ..kernels.mass import DiagonalMass, MassMatrix
 from ..kernels.window_adaptation import WindowAdaptation, WindowState
@@ -77,8 +78,12 @@ class Hamiltonian(FullBatch):
             self.kernel, self.warmup_kernel, self.warmup, self.target_accept, self.mass_matrix, self.step_size, **more
         )
 
-    def program(self, dim: int, chains: int) -> Sampling:
-        return self._program(self.tuned())
+    @property
+    def pooled(self) -> bool:
+        return self.mass_matrix.pooled
+
+    def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
+        return self._program(self.tuned(pool=pool))
 
     def _program(self, kernel: Any, statistics: Statistics = statistics, said: Any = said) -> Sampling:
         return Sampling(kernel, self.warmup, self.draws, self.thinning, statistics, TRACED, 1, said)

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from .._interrupt import ending
 from .._random import whole_seed
+from .._ranks import ONE, Ranks
 from ..data import exposed
 from ..density import LogJoint
 from ..run.checkpoint import Folder
@@ -35,30 +36,54 @@ TOLERANCE = 1e-4
 
 @contextmanager
 def keeping(
-    checkpoint: Checkpoint | None, settings: Any, log_joint: LogJoint, data: Any, seed: int, draws: int, **recorded: Any
+    checkpoint: Checkpoint | None,
+    settings: Any,
+    log_joint: LogJoint,
+    data: Any,
+    seed: int,
+    draws: int,
+    ranks: Ranks = ONE,
+    **recorded: Any,
 ) -> Iterator[Keeper | None]:
     """The folder of this run, locked, made anew or the one that is there; None without ``checkpoint``.
 
     ``recorded`` are numbers that belong to the run though nobody may have asked for them, such as that of processes: those
     of the run that is there stand in ``keeper.folder.about``. Raises ValueError where it is the run of another model, other
-    data or settings, with expected and got, and OSError where it cannot be written.
+    data or settings, with expected and got, and OSError where it cannot be written. Of several ``ranks`` the first makes
+    and locks the folder, and the others find it there.
     """
     if checkpoint is None:
         yield None
         return
     about = about_run(settings, log_joint, data, seed)
+    if ranks.rank:
+        ranks.wait()
     try:
         folder = Folder.open(checkpoint.path)
     except FileNotFoundError:
         folder = Folder.create(checkpoint.path, about | {"recorded": recorded})
-    with folder.locked(), ending():
+    with nullcontext() if ranks.rank else folder.locked(), ending():
         held = folder.about.get("recorded", {})
         near = _near(folder.about, about)
         folder.need_same(about | {"recorded": held} | near, tell=("versions",))
+        _need_ranks(folder, held, recorded)
         keeper = Keeper(folder, 60.0 * checkpoint.every)
         variables = {site.name: Variable(tuple(site.shape), log_joint.dtype) for site in log_joint.sites}
         keeper.open_store(variables, settings.chains, draws)
+        if not ranks.rank:
+            ranks.wait()
         yield keeper
+
+
+def _need_ranks(folder: Folder, held: dict[str, Any], recorded: dict[str, Any]) -> None:
+    """Raise ValueError unless chains and rows are spread over as many ranks as when the run began."""
+    for name, what in {"chain_ranks": "chains are", "row_ranks": "rows are"}.items():
+        old, new = held.get(name, 1), recorded.get(name, 1)
+        if old != new:
+            raise ValueError(
+                f"{folder.path} holds a run whose {what} spread over other ranks: expected {old}, got {new}. Start it with "
+                f"torchrun and {old} processes in all, or begin another run in another folder"
+            )
 
 
 def about_run(settings: Any, log_joint: LogJoint, data: Any, seed: int) -> dict[str, Any]:
@@ -185,9 +210,9 @@ def _so_far(about: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]
     }
 
 
-def kept(keeper: Keeper | None, draws: Draws) -> Draws:
-    """The draws, which are now kept as the result of their run, unless it was cut short."""
-    if keeper and not draws.attrs.get("interrupted"):
+def kept(keeper: Keeper | None, draws: Draws, ranks: Ranks = ONE) -> Draws:
+    """The draws, which are now kept as the result of their run, unless it was cut short; of several ranks by the first."""
+    if keeper and ranks.rank == 0 and not draws.attrs.get("interrupted"):
         keeper.complete(draws.draws, draws.stats, {"history": draws.history, "attrs": draws.attrs})
     return draws
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from .._ranks import ONE, Ranks
 from ..data import Minibatches, TensorRows, choose_device, collate, exposed, minibatches, size_of, tensors
-from ..density import ChunkedLogJoint, LogJoint
+from ..density import ChunkedLogJoint, LogJoint, ShardedLogJoint, ShardedMinibatch, need_rows
 from ..density.chunked import need_size
 from ..types import DataError, Model, ModelError
 from ._labels import Watched, check_columns, check_rows, need_observed
@@ -22,6 +24,7 @@ def density_of(
     row_chunk: int | None = None,
     device: torch.device | str | None = None,
     compile: bool = False,
+    ranks: Ranks = ONE,
 ) -> LogJoint:
     """The log joint of ``model`` over all rows of ``data``, at once or, with ``row_chunk``, that many rows at a time.
 
@@ -29,13 +32,20 @@ def density_of(
     also be a torch Dataset: it is read once into main memory, in the dtypes that it gives, and its chunks move to
     ``device`` one by one. Tensors and arrays go to ``device`` as a whole.
 
+    Each of several ``ranks`` has some of the rows: what is asked of the model is then the same as for chunks.
+
     Raises DataError (NaN in any row, unequal numbers of rows, a Dataset without ``row_chunk``) and ModelError.
     """
+    if ranks.several:
+        need_size(model, *ShardedLogJoint.said)
+        whole = tensors(_read(data, row_chunk) if isinstance(data, Dataset) and row_chunk else data)
+        place = choose_device(device)
+        return ShardedLogJoint(model, whole, ranks=ranks, row_chunk=row_chunk, device=place, compile=compile)
     if row_chunk is None:
         log_joint = LogJoint(model, tensors(data, device, finite=False), device=device, compile=compile)
         need_observed(log_joint)
         return log_joint
-    need_size(model, "chunks of rows", "row_chunk")
+    need_size(model, *ChunkedLogJoint.said)
     place = choose_device(device)
     rows = tensors(_read(data, row_chunk)) if isinstance(data, Dataset) else tensors(data, place)
     return ChunkedLogJoint(model, rows, row_chunk=row_chunk, device=place, compile=compile)
@@ -62,23 +72,28 @@ def rows_and_density(
     data: Any,
     *,
     batch_size: int | None,
-    chains: int,
+    chains: int | range,
     seed: int,
     device: torch.device | str | None,
     compile: bool = False,
+    ranks: Ranks = ONE,
 ) -> tuple[LogJoint, Minibatches | None]:
     """The log joint of ``model``, and the stream of its minibatches where ``batch_size`` says so.
 
-    With minibatches the model is called as ``model(*rows, size=N)`` and must scale its plate to N rows.
+    With minibatches the model is called as ``model(*rows, size=N)`` and must scale its plate to N rows. Each
+    of several ``ranks`` has some of the rows.
     """
     if batch_size is None:
-        return density_of(model, data, device=device, compile=compile), None
-    need_size(model, "minibatches", "batch_size")
+        return density_of(model, data, device=device, compile=compile, ranks=ranks), None
+    need_size(model, "minibatches", "set batch_size=None")
     place = choose_device(device)
-    batches = minibatches(data, batch_size, chains, seed, place)
+    need_rows(batch_size, ranks, "rows of a batch")
+    batches = minibatches(data, batch_size, chains, seed, place, ranks)
     first = tuple(t[0] for t in batches.rows(0))
-    log_joint = LogJoint(model, first, {"size": batches.size}, device=place, rows_per_chain=True, compile=compile)
-    if not any((row.seen, row.size) == (batch_size, batches.size) for row in log_joint.rows):
+    size, kind = {"size": batches.size}, partial(ShardedMinibatch, ranks=ranks, batch_size=batch_size)
+    make = kind if ranks.several else LogJoint
+    log_joint = make(model, first, size, device=place, rows_per_chain=True, compile=compile)
+    if not any((row.seen, row.size) == (len(first[0]), batches.size) for row in log_joint.rows):
         seen = [f"{row.plate!r}: {row.seen} of {row.size}" for row in log_joint.rows] or "no plate over the data"
         raise ModelError(
             f"minibatches of {batch_size} rows need the likelihood in a plate of all {batches.size} rows, found {seen}: "

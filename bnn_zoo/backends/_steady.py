@@ -10,6 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from .._ranks import ONE, Ranks
 from ..density import LogJoint
 
 SMALL = 10_000_000
@@ -24,21 +25,21 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def threads_for(log_joint: LogJoint, chains: int) -> int:
-    """Torch threads for a step of so many chains: one where it is small, else all cores.
+def threads_for(log_joint: LogJoint, chains: int, ranks: Ranks = ONE) -> int:
+    """Torch threads for a step of so many chains: one where it is small, else all cores, or this rank's share of them.
 
     A function of the model, the data and the machine alone. Sums depend on the number of threads in their last bits, and
     chains that differ in a last bit are soon different chains.
     """
     rows = max((t.shape[0] * prod(t.shape[2:]) for t in log_joint.args if isinstance(t, Tensor) and t.dim()), default=1)
-    return 1 if rows * log_joint.dim * chains <= SMALL else cores()
+    return 1 if rows * log_joint.dim * chains <= SMALL else max(cores() // ranks.beside, 1)
 
 
 @contextmanager
 def steady(log_joint: LogJoint, chains: int, given: int | None = None) -> Iterator[int]:
     """Inside, torch's number of threads (on a CPU) and default dtype are those of this problem; both are put back after.
 
-    Gives the number of threads, which is ``given`` for a run that goes on.
+    Gives the number of threads, which is ``given`` where that is settled, as for a run that goes on.
     """
     before, dtype = torch.get_num_threads(), torch.get_default_dtype()
     threads = (given or threads_for(log_joint, chains)) if log_joint.device.type == "cpu" else before

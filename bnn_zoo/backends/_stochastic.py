@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .._interrupt import gently
 from .._random import Streams, Use, generator
+from .._ranks import ALONE, UNSPREAD, Pool, Spread
 from .._scope import alone
 from ..density import BestOf, LogJoint, finite_at
 from ..diagnostics import ess_mean
@@ -20,9 +21,20 @@ from ..schedules import as_schedule
 from ..types import Draws, Model, Schedule
 from ._chains import Start
 from ._diffusion import Diffusion
-from ._draws import Place, place
+from ._draws import PartOf, Place, place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
+from ._over_ranks import (
+    SELDOM,
+    gathered,
+    groups_of,
+    joined,
+    lockstep,
+    need_chains,
+    pool_of,
+    said_of,
+    same_threads,
+)
 from ._rows import need_all_rows, need_proper, rows_and_density, rows_at
 from ._settings import at_least, flags, same_cycles, schedule_of, scheduled, start_of, start_rule
 from ._steady import steady, threads_for
@@ -110,16 +122,16 @@ class StochasticGradient:
         """The transition kernel for a posterior of so many rows, in burn-in and after."""
         raise NotImplementedError
 
-    def program(self, log_joint: LogJoint) -> Diffusion:
-        """What these settings describe for this posterior."""
+    def program(self, log_joint: LogJoint, pool: Pool = ALONE) -> Diffusion:
+        """What these settings describe for this posterior; chains of ``pool`` have one limit of the step size."""
         rows = max((row.size for row in log_joint.rows), default=1)
-        kernel = StepLimit(self.kernel(rows, warming=False), self.kernel(rows, warming=True), self.burn_in)
+        kernel = StepLimit(self.kernel(rows, warming=False), self.kernel(rows, warming=True), self.burn_in, pool)
         step_size, temperature = schedule_of(self, "step_size"), schedule_of(self, "temperature", zero=True)
         return Diffusion(type(self).__name__, kernel, self.steps, self.kept, step_size, temperature)
 
     def sink(self, where: Place) -> Any:
         """What takes positions: by default they are draws."""
-        return where.sink(range(self.chains))
+        return where.sink(where.chains)
 
     def rescued(self, run: Run) -> None:
         """After Ctrl-C: what can be kept though it is no draw yet."""
@@ -149,32 +161,54 @@ class StochasticGradient:
         device: torch.device | str | None = None,
         progress: bool = True,
         checkpoint: Checkpoint | None = None,
+        ranks: Spread = UNSPREAD,
     ) -> Draws:
         """Sample ``model``: ``data`` is a tuple of tensors, or any torch Dataset of such tuples with ``batch_size``.
 
         Raises DataError and ModelError before sampling starts, FloatingPointError where a chain runs away. Ctrl-C returns
-        the draws made so far. With ``checkpoint`` in a folder where it goes on after whatever has ended it.
+        the draws made so far. With ``checkpoint`` in a folder where it goes on after whatever has ended it. All ``ranks``
+        call this, and all return all draws.
         """
+        need_chains(self, ranks)
+        chains = groups_of(self.chains, ranks.chains.size)[ranks.chains.rank]
         log_joint, batches = rows_and_density(
-            model, data, batch_size=self.batch_size, chains=self.chains, seed=seed, device=device, compile=self.compile
+            model,
+            data,
+            batch_size=self.batch_size,
+            chains=chains,
+            seed=seed,
+            device=device,
+            compile=self.compile,
+            ranks=ranks.rows,
         )
         if batches is None:
             need_all_rows(log_joint, type(self).__name__)
         need_proper(log_joint, type(self).__name__)
-        own = {"threads": threads_for(log_joint, self.chains)}
-        with keeping(checkpoint, self, log_joint, data, seed, self.drawn, **own) as keeper:
+        threads = same_threads(ranks, threads_for(log_joint, self.chains, ranks.all))
+        own: dict[str, Any] = {"threads": threads, "chain_ranks": ranks.chains.size, "row_ranks": ranks.rows.size}
+        with keeping(checkpoint, self, log_joint, data, seed, self.drawn, ranks.all, **own) as keeper:
             if keeper and (found := finished(keeper)):
                 return found
-            with steady(log_joint, self.chains, recorded(keeper, "threads")) as threads:
-                draws = self._run(log_joint, batches, seed, threads, progress, keeper)
-            return kept(keeper, draws)
+            with steady(log_joint, self.chains, recorded(keeper, "threads") or threads) as threads:
+                draws = self._run(log_joint, batches, seed, threads, progress, keeper, ranks)
+            return kept(keeper, draws, ranks.all)
 
     def _run(
-        self, log_joint: LogJoint, batches: Any, seed: int, threads: int, progress: bool, keeper: Keeper | None
+        self,
+        log_joint: LogJoint,
+        batches: Any,
+        seed: int,
+        threads: int,
+        progress: bool,
+        keeper: Keeper | None,
+        ranks: Spread,
     ) -> Draws:
-        program = self.program(log_joint)
-        where = place(keeper, self, log_joint, self.drawn, held=self.held)
-        random = Streams(seed, Use.MOVES, range(self.chains), log_joint.device, log_joint.dtype)
+        groups = groups_of(self.chains, ranks.chains.size)
+        chains = groups[ranks.chains.rank]
+        program = self.program(log_joint, pool_of(ranks.chains, groups))
+        every = place(keeper, self, log_joint, self.drawn, held=self.held, ranks=ranks.rows)
+        where = PartOf(every, chains)
+        random = Streams(seed, Use.MOVES, chains, log_joint.device, log_joint.dtype)
         run = Run(
             program,
             log_joint,
@@ -184,38 +218,45 @@ class StochasticGradient:
             rows=lambda step: rows_at(batches, step),
             count=lambda: log_joint.evaluations,
         )
-        part = keeper.part(0, range(self.chains)) if keeper else None
-        if not (part and part.resume(run)):
-            start = start_of(self, log_joint, generator(log_joint.device, seed, Use.STARTS))
+        part = lockstep(ranks, keeper, ranks.chains.rank, chains, self.burn_in, SELDOM)
+        if not part.resume(run):
+            numbers = generator(log_joint.device, seed, Use.STARTS, chains.start)
+            start = start_of(self, log_joint, numbers, len(chains))
             finite_at(start, self.init, log_joint)
             run.begin(start)
             run.lap("burn-in")
-        run.go(label=type(self).__name__, progress=progress, keep=part)
+        run.go(label=type(self).__name__, progress=progress, keep=part, alone=False)
+        part.settled()
         if run.step < self.burn_in:
             raise KeyboardInterrupt(f"interrupted in burn-in, after {run.step} of {self.burn_in} steps: no draws yet")
         clock = Clock(log_joint.device)
         if run.step < self.steps:
             self.rescued(run)
             if not self.streams:  # the draws that are made now are not those that will be kept
-                where = place(None, self, log_joint, self.drawn, held=self.held)
+                every = place(None, self, log_joint, self.drawn, held=self.held)
+                where = PartOf(every, chains)
         short = interrupted(run.sink.count, run.sink.room, "draws") or run.step < self.steps
         stats, doubts = self.finished(run, where, batches)
+        part_made = {"stats": stats, "history": run.traced(), "doubts": doubts, "short": short}
+        parts = gathered(ranks.chains, groups, every.held, part_made | {"gradients": sum(run.gradients.values())})
+        stats, history = (joined([p[of] for p in parts]) for of in ("stats", "history"))
+        count = next(iter(stats.values())).shape[1]
         attrs = describe_run(
             self,
-            doubts="; ".join([*doubts, *self.doubts(stats)]) or None,
+            doubts="; ".join(dict.fromkeys([d for p in parts for d in p["doubts"]] + self.doubts(stats))) or None,
             seed=seed,
             device=log_joint.device,
             dtype=log_joint.dtype,
-            gradients=sum(run.gradients.values()),
+            gradients=sum(p["gradients"] for p in parts),
             batch_size=self.batch_size or "all",
             tuning_steps=self.burn_in,
             tuning_time=run.seconds["burn-in"],
             sampling_time=run.seconds["draws"] + clock.lap(),
             threads=threads,
-            interrupted=short,
+            interrupted=any(p["short"] for p in parts),
+            **said_of(ranks),
         )
-        count = next(iter(stats.values())).shape[1]
-        return Draws(where.taken(count), to_cpu(stats), to_cpu(run.traced()), attrs)
+        return Draws(every.taken(count), to_cpu(stats), to_cpu(history), attrs)
 
     def doubts(self, stats: dict[str, Tensor]) -> list[str]:
         """A temperature of the draws that is off what was asked for: steps too large, or heat from minibatches."""

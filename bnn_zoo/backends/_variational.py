@@ -114,7 +114,7 @@ class Variational:
                     f"site {site.name!r}: its support depends on another site, and independent factors cannot follow it; "
                     "write it as a share of its range (a site on (0, 1) times the bound), or use NUTS"
                 )
-        own = {"threads": threads_for(log_joint, self.particles)}
+        own: dict[str, Any] = {"threads": threads_for(log_joint, self.particles)}
         with keeping(checkpoint, self, log_joint, data, seed, self.draws, **own) as keeper:
             if keeper and (found := finished(keeper)):
                 return found

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from .. import kernels
+from .._ranks import ALONE, Pool
 from ..kernels.mass import DiagonalMass
 from ._hamiltonian import Hamiltonian
 from ._sampling import Sampling
@@ -44,7 +45,7 @@ class AdjustedMCLMC(Hamiltonian):
         """The speed is constant: "energy" is the log joint alone, which a transition may well keep."""
         return 1.0
 
-    def program(self, dim: int, chains: int) -> Sampling:
+    def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
         if dim < 2:
             raise ValueError("AdjustedMCLMC needs a posterior of two dimensions or more, got 1: use NUTS")
-        return super().program(dim, chains)
+        return super().program(dim, chains, pool)

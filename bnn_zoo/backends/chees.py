@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import kernels
+from .._ranks import ALONE, Pool
 from ..kernels.length_adaptation import LengthAdaptation, LengthState, harmonic_mean
 from ..kernels.mass import DiagonalMass
 from ._hamiltonian import Hamiltonian, said, statistics
@@ -39,10 +40,11 @@ class ChEES(Hamiltonian):
     def kernel(self) -> kernels.ChEES:
         return kernels.ChEES(self.max_leapfrogs)
 
-    def program(self, dim: int, chains: int) -> Sampling:
+    def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
+        chains = sum(pool.sizes) or chains
         if chains < 2:
             raise ValueError(f"ChEES compares chains: expected at least 2 in a process, got {chains}; set processes=1")
-        kernel = LengthAdaptation(self.tuned(rates=harmonic_mean), self.max_leapfrogs)
+        kernel = LengthAdaptation(self.tuned(rates=harmonic_mean, pool=pool), self.max_leapfrogs)
         return self._program(kernel, _statistics, _said)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .._interrupt import safe_point
+from .._ranks import ALONE, Pool
 from ..density import LogJoint
 from ..run import Run
 from ..types import ModelError
@@ -44,9 +45,9 @@ class Laplace(MAP):
         at_least(self, draws=1)
         names(self, "sites")
 
-    def program(self, log_joint: LogJoint) -> Diffusion:
+    def program(self, log_joint: LogJoint, pool: Pool = ALONE) -> Diffusion:
         self.coordinates(log_joint)
-        return super().program(log_joint)
+        return super().program(log_joint, pool)
 
     def coordinates(self, log_joint: LogJoint) -> Tensor:
         """Numbers of the coordinates that ``sites`` names. Raises ModelError where there are none."""

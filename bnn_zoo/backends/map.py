@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
+from .._ranks import ALONE, Pool
 from ..density import LogJoint
 from ..kernels.langevin import LangevinInfo
 from ..run import Recorder, Run
@@ -55,9 +56,9 @@ class MAP(StochasticGradient):
     def kernel(self, rows: int, *, warming: bool) -> kernels.Optimise:
         return kernels.Optimise(self.optimiser)
 
-    def program(self, log_joint: LogJoint) -> Diffusion:
+    def program(self, log_joint: LogJoint, pool: Pool = ALONE) -> Diffusion:
         kernels.check_coordinatewise(self.optimiser, type(self).__name__)
-        return super().program(log_joint)
+        return super().program(log_joint, pool)
 
     def sink(self, where: Place) -> Any:
         return Recorder(1)

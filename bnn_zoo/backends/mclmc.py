@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
+from .._ranks import ALONE, Pool
 from ..kernels.low_rank import LowRankFisherMass
 from ..kernels.mass import DenseMass, FisherMass, MassMatrix
 from ..kernels.scale_adaptation import ScaleAdaptation, ScaleState
@@ -51,7 +52,11 @@ class MCLMC(FullBatch):
         if isinstance(mass, type | DenseMass | LowRankFisherMass) or not isinstance(mass, MassMatrix):
             raise TypeError(f"MCLMC: mass_matrix must be diagonal, FisherMass() or DiagonalMass(), got {mass!r}")
 
-    def program(self, dim: int, chains: int) -> Sampling:
+    @property
+    def pooled(self) -> bool:
+        return self.mass_matrix.pooled
+
+    def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
         if dim < 2:
             raise ValueError("MCLMC needs a posterior of two dimensions or more, got 1: use NUTS")
         kernel = ScaleAdaptation(
@@ -61,6 +66,7 @@ class MCLMC(FullBatch):
             self.mass_matrix,
             self.step_size,
             self.length,
+            pool,
         )
         return Sampling(
             kernel, self.warmup, self.draws, self.thinning, _statistics, ("step_size", "lp"), kernel.every, _said

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from .. import kernels
+from .._ranks import ALONE, Pool
 from ..kernels.window_adaptation import as_it_is
 from ._hamiltonian import Hamiltonian
 from ._sampling import Sampling
@@ -35,5 +36,5 @@ class RandomWalk(Hamiltonian):
         """There is no momentum, and a step of a random walk changes the density little."""
         return 1.0
 
-    def program(self, dim: int, chains: int) -> Sampling:
-        return self._program(self.tuned(first=as_it_is))
+    def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
+        return self._program(self.tuned(first=as_it_is, pool=pool))

@@ -18,6 +18,7 @@ KINDS = {
     "scale": ("priors", "Scales of priors: rules of a weight's shape, and groups with scales of their own."),
     "likelihood": ("likelihoods", "Likelihoods: the law of a row of y given the network's output."),
     "backend": ("backends", "Backends: settings of one way to infer, with run(model, data) -> Draws."),
+    "spread": ("backends", "Around a backend: over which processes it runs."),
     "mass matrix": ("backends", "Mass matrices of NUTS, HMC and AdjustedMCLMC."),
     "handler": ("handlers", "Handlers of variational training: noise of each row's own."),
     "effect": ("handlers", "Effects on models: a model from a model, sites chosen by patterns of names."),

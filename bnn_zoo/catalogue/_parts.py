@@ -11,6 +11,15 @@ def rows() -> Iterator[Entry]:
     def mass(name: str, module: str, line: str, year: int | None = None, reference: str = "") -> Entry:
         return Entry(name, "mass matrix", module, line, year, reference, f"bz.{name}()")
 
+    yield Entry(
+        "RowsOverRanks",
+        "spread",
+        "rows_over_ranks",
+        "rows of the data over processes, machines and GPUs",
+        None,
+        "",
+        "bz.RowsOverRanks(bz.NUTS())",
+    )
     yield mass("DiagonalMass", "kernels.mass", "variances of the warm-up draws")
     yield mass(
         "FisherMass",

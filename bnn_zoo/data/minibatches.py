@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .._random import Use, counter, stream
+from .._ranks import ONE, Ranks
 from .._scope import seeded
 from ..types import DataError
 from .arrays import check_finite, choose_device, tensors
@@ -35,25 +36,29 @@ class Minibatches(Protocol):
     def rows(self, step: int) -> tuple[Tensor, ...]: ...
 
 
-def minibatches(data: Any, batch_size: int, chains: int, seed: int, device: torch.device | str | None) -> Minibatches:
-    """Minibatches of a tuple of tensors (all with the rows first) or of a torch Dataset of tuples.
+def minibatches(
+    data: Any, batch_size: int, chains: int | range, seed: int, device: torch.device | str | None, ranks: Ranks = ONE
+) -> Minibatches:
+    """Minibatches of a tuple of tensors (all with the rows first) or of a torch Dataset of tuples, for so many chains, or
+    for chains of these numbers. Each of several ``ranks`` gets its share of the rows of a batch: every so manyth.
 
     Raises DataError where the batch is larger than the data, or the arguments are not rows.
     """
+    chains = range(chains) if isinstance(chains, int) else chains
     if isinstance(data, Dataset | DataLoader):
         size = size_of(data)
         _check_size(size, batch_size)
         for i, column in enumerate(exposed(data)):
             if column is not None:
                 check_finite(f"column {i} of the data set", column)
-        order = Order(size, batch_size, chains, seed)
+        order = Order(size, batch_size, chains, seed, ranks)
         return DatasetRows(data, order, choose_device(device) or torch.device("cpu"))
     rows = tensors(data, device)
     lengths = [len(t) if isinstance(t, Tensor) and t.dim() else None for t in rows]
     if len(set(lengths)) != 1 or lengths[0] is None:
         raise DataError(f"minibatches need arguments with the same number of rows, got lengths {lengths}")
     _check_size(lengths[0], batch_size)
-    return TensorRows(rows, Order(lengths[0], batch_size, chains, seed))
+    return TensorRows(rows, Order(lengths[0], batch_size, chains, seed, ranks))
 
 
 def _check_size(size: int, batch_size: int) -> None:
@@ -67,19 +72,21 @@ class Order:
 
     size: int
     batch_size: int
-    chains: int
+    chains: range
     seed: int
+    ranks: Ranks = ONE
     epoch: int = -1
     permutations: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
     def at(self, step: int, device: torch.device) -> Tensor:
-        """``[chain, batch]`` on ``device``. The permutations of the epoch that was asked for last are kept."""
+        """``[chain, batch]``, or this rank's share of it, on ``device``. The permutations of the last epoch are kept."""
         epoch, batch = divmod(step, self.size // self.batch_size)
         if epoch != self.epoch:
-            own = (counter(self.seed, Use.ROWS, chain, epoch).permutation(self.size) for chain in range(self.chains))
+            own = (counter(self.seed, Use.ROWS, chain, epoch).permutation(self.size) for chain in self.chains)
             self.permutations = torch.stack([torch.from_numpy(order) for order in own]).to(device)
             self.epoch = epoch
-        return self.permutations[:, batch * self.batch_size : (batch + 1) * self.batch_size]
+        begin = batch * self.batch_size
+        return self.permutations[:, begin + self.ranks.rank : begin + self.batch_size : self.ranks.size]
 
 
 @dataclass
@@ -121,8 +128,8 @@ class DatasetRows:
 
     def rows(self, step: int) -> tuple[Tensor, ...]:
         batches = []
-        for chain, index in enumerate(self.order.at(step, torch.device("cpu")).tolist()):
-            with seeded(stream(self.order.seed, Use.ROWS, chain, step, 0), self.device):
+        for chain, index in zip(self.order.chains, self.order.at(step, torch.device("cpu")).tolist(), strict=True):
+            with seeded(stream(self.order.seed, Use.ROWS, chain, step, self.order.ranks.rank), self.device):
                 loader = DataLoader(self.data, self.batch_size, sampler=index, collate_fn=collate)
                 batches.append(next(iter(loader)))
         if len({tuple((t.shape, t.dtype) for t in batch) for batch in batches}) > 1:

@@ -5,6 +5,7 @@ from .elbo import Elbo
 from .from_posterior import FromPosterior
 from .log_joint import LogJoint
 from .messengers import Hold
+from .sharded import ShardedLogJoint, ShardedMinibatch, need_rows
 from .sites import is_data
 from .starts import Adam, BestOf, FromNet, finite_at, from_prior, from_support, need_finite, need_positions
 
@@ -17,10 +18,13 @@ __all__ = [
     "FromPosterior",
     "Hold",
     "LogJoint",
+    "ShardedLogJoint",
+    "ShardedMinibatch",
     "finite_at",
     "from_prior",
     "from_support",
     "is_data",
     "need_finite",
     "need_positions",
+    "need_rows",
 ]

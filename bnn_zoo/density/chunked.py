@@ -35,7 +35,8 @@ class ChunkedLogJoint(LogJoint):
     Calling it gives the log joint ``[chain]`` in float64 and its gradient ``[chain, dim]`` in the dtype of the position.
     The network runs in the dtype of the rows; terms of the log joint are added in float64, because differences of a
     float32 sum of many rows are too coarse for a Metropolis decision. ``rows`` are tensors with the same number of
-    rows; each chunk is moved to ``device`` (by default where the rows are) when its turn comes.
+    rows; each chunk is moved to ``device`` (by default where the rows are) when its turn comes. With ``size`` they are some
+    of so many rows, and the values are this part's share of the log joint: that of all parts is their sum.
 
     Attributes as ``LogJoint``; ``args`` is the first chunk, ``rows`` says that all N rows are seen, and ``evaluations``
     counts gradients over all rows. ``log_joint(position, *rows)`` evaluates one chunk as a minibatch, scaled to N rows.
@@ -44,20 +45,25 @@ class ChunkedLogJoint(LogJoint):
     depend on each other, a latent value for each row), DataError where rows of any chunk do not fit the model.
     """
 
+    said = "chunks of rows", "set row_chunk=None"
+    """What errors call it, and how to do without."""
+
     def __init__(
         self,
         model: Model,
         rows: tuple[Tensor, ...],
         *,
         row_chunk: int,
+        size: int | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         compile: bool = False,
     ) -> None:
-        need_size(model, "chunks of rows", "row_chunk")
+        need_size(model, *self.said)
         if isinstance(row_chunk, bool) or not isinstance(row_chunk, int) or row_chunk < 1:
             raise ValueError(f"row_chunk is a number of rows: expected a whole number of at least 1, got {row_chunk!r}")
-        self.size, self.row_chunk, self._all = _length(rows), row_chunk, tuple(rows)
+        self.here = length(rows)
+        self.size, self.row_chunk, self._all = self.here if size is None else size, row_chunk, tuple(rows)
         place = torch.device(device) if device else rows[0].device
         first = tuple(t.to(place) for t in self._slice(0, row_chunk))
         super().__init__(model, first, {"size": self.size}, dtype=dtype, device=place, compile=compile)
@@ -69,6 +75,11 @@ class ChunkedLogJoint(LogJoint):
         self._check(position, rows)
         if rows:
             return super().__call__(position, *rows)
+        value, gradient = self._summed(position)
+        return value, gradient.to(position.dtype)
+
+    def _summed(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Value ``[chain]`` and gradient ``[chain, dim]`` over all rows, both in float64."""
         counted, at = self.evaluations, position.to(self.dtype)
         value = torch.zeros(len(position), dtype=torch.float64, device=self.device)
         gradient = torch.zeros(position.shape, dtype=torch.float64, device=self.device)
@@ -77,7 +88,7 @@ class ChunkedLogJoint(LogJoint):
             value.add_(part[0], alpha=share)
             gradient.add_(part[1], alpha=share)
         self.evaluations = counted + len(position)
-        return value, gradient.to(position.dtype)
+        return value, gradient
 
     def value(self, position: Tensor) -> Tensor:
         """Log joint ``[…]`` in float64 of positions ``[…, dim]``, without gradient, one position and chunk at a time."""
@@ -100,7 +111,7 @@ class ChunkedLogJoint(LogJoint):
 
     def _chunks(self) -> Iterator[tuple[tuple[Tensor, ...], float]]:
         """Each chunk on the device, with its share n_k/N of the rows."""
-        for start in range(0, self.size, self.row_chunk):
+        for start in range(0, self.here, self.row_chunk):
             chunk = tuple(t.to(self.device, non_blocking=True) for t in self._slice(start, start + self.row_chunk))
             yield chunk, len(chunk[0]) / self.size
 
@@ -139,7 +150,7 @@ class ChunkedLogJoint(LogJoint):
 
     def _check_sum(self) -> None:
         """The log likelihood of rows, scaled to N, is the mean of that of their halves, and no site depends on rows."""
-        half = min(PROBE, self.size) // 2
+        half = min(PROBE, self.here) // 2
         if half == 0:
             return
         now, other = {s.name: s.shape for s in self.sites}, self._look(0, half if half != len(self.args[0]) else 2 * half)
@@ -147,16 +158,16 @@ class ChunkedLogJoint(LogJoint):
         if local:
             raise ModelError(
                 f"sites {sorted(local)} change with the number of rows: a latent value for each row cannot be added up over "
-                "chunks; integrate it out, or set row_chunk=None"
+                f"chunks; integrate it out, or {self.said[1]}"
             )
         (both, scale), (a, _), (b, _) = (self._likelihood(*ends) for ends in ((0, 2 * half), (0, half), (half, 2 * half)))
         if bool((both - (a + b) / 2).abs() > 1e-3 * scale):
             seen = [f"{row.plate!r}: {row.seen} of {row.size}" for row in self.rows] or "no plate over the data"
             raise ModelError(
-                f"chunks of rows need a log likelihood that is a sum over rows, scaled to {self.size} of them; here that of "
+                f"{self.said[0]} need a log likelihood that is a sum over rows, scaled to {self.size} of them; here that of "
                 f"{2 * half} rows is {float(both):.6g}, and the mean of its halves' is {float((a + b) / 2):.6g} (found "
-                f"{seen}): write pyro.plate('data', size, subsample=x) and let no row depend on another, or set "
-                "row_chunk=None"
+                f"{seen}): write pyro.plate('data', size, subsample=x) and let no row depend on another, or "
+                f"{self.said[1]}"
             )
 
     def _likelihood(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
@@ -180,17 +191,18 @@ def _terms(msg: Any) -> Tensor:
     return log_prob if mask is None else torch.where(torch.as_tensor(mask, device=log_prob.device), log_prob, 0.0)
 
 
-def need_size(model: Model, what: str, setting: str) -> None:
+def need_size(model: Model, what: str, instead: str) -> None:
     """Raise ModelError unless ``model`` takes the number of rows of the whole data set as ``size=``."""
     accepted = inspect.signature(model).parameters
     if "size" not in accepted and all(p.kind is not p.VAR_KEYWORD for p in accepted.values()):
         raise ModelError(
             f"{what} call model(*rows, size=N), but this model takes ({', '.join(accepted)}): add size=None and use "
-            f"pyro.plate('data', size or len(x), subsample=x), or set {setting}=None"
+            f"pyro.plate('data', size or len(x), subsample=x), or {instead}"
         )
 
 
-def _length(rows: tuple[Tensor, ...]) -> int:
+def length(rows: tuple[Tensor, ...]) -> int:
+    """The number of rows of all of them. Raises DataError where they are not tensors of one number of rows."""
     lengths = [len(t) if isinstance(t, Tensor) and t.dim() else None for t in rows]
     if len(set(lengths)) != 1 or not lengths[0]:
         raise DataError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._tree import node
 from ..types import LogJointFn, Randomness
-from .chees import ChEESInfo, TrajectoryLength
+from .chees import ChEESInfo, Flight, TrajectoryLength
 from .window_adaptation import WindowAdaptation, WindowState
 
 
@@ -53,7 +53,10 @@ class LengthAdaptation:
         metric: Any = before.parameters.metric
         inner, info = self.kernel.step(target, before, (length,), random)
         if before.step < self.kernel.warmup:
-            trajectory.update(before.position, info.flight, info.acceptance_rate, metric)
+            pool = self.kernel.pool
+            flight = Flight(pool.every(info.flight.position), pool.every(info.flight.momentum), info.flight.time)
+            every = type(metric)(*map(pool.every, metric))
+            trajectory.update(pool.every(before.position), flight, pool.every(info.acceptance_rate), every)
             new: Any = inner.parameters.metric
             if new is not metric:  # time is in units of the metric
                 trajectory.rescale(float((metric.variance / new.variance).log().mean()) / 2)

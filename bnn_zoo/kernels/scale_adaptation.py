@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._ranks import ALONE, Pool
 from .._tree import node
 from ..diagnostics import ess_mean
 from ..types import LogJointFn, Randomness
@@ -65,6 +66,12 @@ class ScaleAdaptation:
     mass_matrix: MassMatrix
     step_size: float | None = None
     length: float | None = None
+    pool: Pool = ALONE
+
+    @property
+    def _pool(self) -> Pool:
+        """The chains that tune together with those here."""
+        return self.pool if self.mass_matrix.pooled else ALONE
 
     def init(self, position: Tensor, target: LogJointFn, random: Randomness) -> ScaleState:
         ones, dim = position.new_ones(len(position)), position.shape[-1]
@@ -101,9 +108,9 @@ class ScaleAdaptation:
     def _tuned(self, state: ScaleState, info: MCLMCInfo) -> ScaleState:
         """After ``state.step`` steps, the last of which gave ``info``."""
         windows, i = self._windows, state.step - 1
-        (scale, step_size, length), stepper, late = state.parameters, state.stepper, state.late
+        (scale, step_size, length), stepper, late, pool = state.parameters, state.stepper, state.late, self._pool
         ones = torch.ones_like(step_size)
-        stepper.update(info.energy_error.to(step_size), info.diverging)
+        stepper.update(pool.every(info.energy_error.to(step_size)), pool.every(info.diverging))
         if windows[0] <= i < windows[-1]:
             state.seen.update(state.position, state.inner.gradient)
         elif i >= windows[-1] and i % self.every == 0 and len(late.positions) <= SNAPSHOTS:
@@ -112,10 +119,11 @@ class ScaleAdaptation:
             late.positions.append((state.position / scale)[:, some])
             late.log_steps.append(stepper.log_step)
         if state.step in windows[1:] and state.seen.count > 10:
-            new = self.mass_matrix.estimate(state.seen).variance.sqrt()  # type: ignore[attr-defined]
+            every: Any = self.mass_matrix.estimate(pool.tree(state.seen))
+            new = pool.own(every.variance.sqrt())
             state = state._replace(seen=self.mass_matrix.estimator())
             ratio = (scale / new).log().mean(-1).exp()
-            stepper.restart(stepper.step_size * (ratio.log().mean().exp() if stepper.pooled else ratio))
+            stepper.restart(stepper.step_size * (pool.every(ratio).log().mean().exp() if stepper.pooled else ratio))
             scale = new
         step_size = ones * stepper.step_size
         if state.step == self.warmup:
@@ -135,5 +143,6 @@ class ScaleAdaptation:
             x = torch.stack(late.positions)  # [snapshot, chain, dimension]
             series = x.flatten(1)[None]
             tau = self.every * len(x) / ess_mean(series).clamp(min=1.0)
+            tau = self._pool.every(tau.reshape(len(step_size), -1))
             length = 0.4 * step_size * tau.nanmean().to(step_size)
         return step_size, length

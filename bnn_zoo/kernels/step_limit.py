@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._ranks import ALONE, Pool
 from .._tree import node
 from ..types import LogJointFn, Randomness
 from .langevin import Heat, LangevinInfo
@@ -46,6 +47,7 @@ class Stability:
         gradient: Tensor,
         slope: Callable[[Tensor], Tensor],
         random: Randomness,
+        pool: Pool = ALONE,
     ) -> tuple[float, bool]:
         """The step size to make at step ``at`` of burn-in, at most ``step_size``, and whether momentum is to be forgotten.
 
@@ -54,10 +56,10 @@ class Stability:
         """
         here = min(step_size, self.limit)
         moved = torch.zeros_like(position) if self.last is None else position - self.last
-        far = bool((torch.maximum(gradient.abs() * (0.5 * here), moved.abs()) > FAR * here**0.5).any())
+        far = pool.any(bool((torch.maximum(gradient.abs() * (0.5 * here), moved.abs()) > FAR * here**0.5).any()))
         self.last = position
         if at >= self.next or far:
-            self.measure(step_size, position, gradient, slope, random)
+            self.measure(step_size, position, gradient, slope, random, pool)
             self.next = max(at + 1, int(at * GROWTH)) if at >= self.next else self.next
         return min(step_size, self.limit), far
 
@@ -68,8 +70,9 @@ class Stability:
         gradient: Tensor,
         slope: Callable[[Tensor], Tensor],
         random: Randomness,
+        pool: Pool = ALONE,
     ) -> None:
-        """λ of each chain, and from the largest of them the limit."""
+        """λ of each chain, and from the largest of all in the ``pool`` the limit."""
         count = SOME
         if self.direction is None:
             self.direction, count = random.normal(position.shape[-1]), FIRST
@@ -80,7 +83,7 @@ class Stability:
             self.direction = ((gradient - slope(position + width * unit)) / width).nan_to_num(0.0, 1e30, -1e30)
             curvature = self.direction.norm(dim=1)
             self.direction = torch.where(curvature[:, None] > 0, self.direction, unit)
-        largest = float(curvature.max())
+        largest = float(pool.every(curvature).max())
         self.limit = STABLE / largest if step_size * largest > UNSTABLE else float("inf")
 
 
@@ -102,11 +105,12 @@ class LimitedState(NamedTuple):
 @dataclass(frozen=True)
 class StepLimit:
     """``warming`` for ``warmup`` steps, no larger than the curvature allows where all coordinates have one step size; then
-    ``kernel``, at most with the last limit."""
+    ``kernel``, at most with the last limit. It is one for all chains of ``pool``, of which those here may be a part."""
 
     kernel: Any
     warming: Any
     warmup: int
+    pool: Pool = ALONE
 
     def init(self, position: Tensor, target: LogJointFn, random: Randomness) -> LimitedState:
         return LimitedState(self.warming.init(position, target, random), Stability(), Heat(0.0, 0.0), 0)
@@ -118,7 +122,7 @@ class StepLimit:
         if at < self.warmup and self.warming.one_scale:
             value, gradient = target(state.position)
             allowed, far = stability.allowed(
-                at, parameters.step_size, state.position, gradient, lambda q: target(q)[1], random
+                at, parameters.step_size, state.position, gradient, lambda q: target(q)[1], random, self.pool
             )
             if at and (far or allowed != last.step_size):
                 inner = self.warming.resized(inner, 0.0 if far else allowed / last.step_size)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .._ranks import ALONE, Pool
 from .._tree import node
 from ..types import LogJointFn, Randomness
 from .adaptation import DualAveraging, reasonable_step_size, windows
@@ -47,7 +48,8 @@ class WindowAdaptation:
 
     The step size by dual averaging towards the acceptance rate ``target_accept``; the mass matrix anew at the ends of
     growing windows, as in Stan, each time with a step size from ``first``. ``rates`` says what the step size is tuned to.
-    Parameters of a step, if any, come after the kernel's metric and step size.
+    Parameters of a step, if any, come after the kernel's metric and step size. Where the mass matrix is ``pooled`` all is
+    tuned to the chains of ``pool``, of which those here may be a part.
     """
 
     kernel: Any
@@ -58,14 +60,20 @@ class WindowAdaptation:
     step_size: float | None = None
     first: Callable[..., Tensor] = reasonable_step_size
     rates: Callable[[Tensor], Tensor] = each_rate
+    pool: Pool = ALONE
+
+    @property
+    def _pool(self) -> Pool:
+        return self.pool if self.mass_matrix.pooled else ALONE
 
     def init(self, position: Tensor, target: LogJointFn, random: Randomness) -> WindowState:
         mass, inner = self.mass_matrix, self.kernel.init(position, target, random)
         metric, guess = mass.start(position), position.new_full((len(position),), self.step_size or 0.1)
         stepper = DualAveraging(self.target_accept, pooled=mass.pooled)
-        stepper.restart(guess if self.step_size else self.first(target, inner, metric, guess, random))
+        first = guess if self.step_size else self.first(target, inner, metric, guess, random)
+        stepper.restart(self._pool.every(first))
         step_size = stepper.step_size if self.warmup else stepper.final
-        return WindowState(inner, Dynamics(metric, step_size), stepper, mass.estimator(), 0)
+        return WindowState(inner, Dynamics(metric, self._pool.own(step_size)), stepper, mass.estimator(), 0)
 
     def step(self, target: LogJointFn, state: WindowState, parameters: Any, random: Randomness) -> tuple[WindowState, Any]:
         warming = state.step < self.warmup
@@ -76,13 +84,14 @@ class WindowAdaptation:
 
     def _tuned(self, target: LogJointFn, state: WindowState, info: Any, random: Randomness) -> WindowState:
         """After ``state.step`` transitions, the last of which gave ``info``."""
-        (metric, step_size), stepper, seen = state.parameters, state.stepper, state.seen
-        stepper.update(self.rates(info.acceptance_rate).to(step_size))
+        (metric, step_size), stepper, seen, pool = state.parameters, state.stepper, state.seen, self._pool
+        stepper.update(self.rates(pool.every(info.acceptance_rate)).to(step_size))
         ends, begin = windows(self.warmup), 75 if self.warmup >= 150 else int(0.15 * self.warmup)
         if ends and begin < state.step <= ends[-1]:
             seen.update(state.inner.position, state.inner.gradient)
         if state.step in ends:
-            metric, seen = self.mass_matrix.estimate(seen), self.mass_matrix.estimator()
-            stepper.restart(self.first(target, state.inner, metric, stepper.final, random))
-        step_size = stepper.final if state.step == self.warmup else stepper.step_size
+            estimate: Any = self.mass_matrix.estimate(pool.tree(seen))
+            metric, seen = type(estimate)(*map(pool.own, estimate)), self.mass_matrix.estimator()
+            stepper.restart(pool.every(self.first(target, state.inner, metric, pool.own(stepper.final), random)))
+        step_size = pool.own(stepper.final if state.step == self.warmup else stepper.step_size)
         return state._replace(parameters=Dynamics(metric, step_size), seen=seen)

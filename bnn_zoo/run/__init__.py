@@ -6,6 +6,7 @@ Nothing here knows a sampler or a model.
 
 from .checkpoint import Folder
 from .keeper import Checkpoint, Keeper, Part
+from .lockstep import Lockstep
 from .loop import Clock, Run, drive
 from .program import Program, Record
 from .recorder import Recorder
@@ -18,6 +19,7 @@ __all__ = [
     "Clock",
     "Folder",
     "Keeper",
+    "Lockstep",
     "Part",
     "Program",
     "Record",

@@ -88,9 +88,9 @@ class Part:
         self.saved = -1
         """The step of the last save."""
 
-    def resume(self, run: Run) -> bool:
-        """Take the run up where its last state leaves it; False if there is none."""
-        found = self.keeper.folder.read_state(self.number, device=run.device)
+    def resume(self, run: Run, at: int | None = None) -> bool:
+        """Take the run up where its last state leaves it, or that of step ``at``; False if there is none."""
+        found = self.keeper.folder.read_state(self.number, at, device=run.device)
         if found is None:
             return False
         self.saved, tree = found

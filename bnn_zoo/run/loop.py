@@ -26,19 +26,21 @@ def drive(
     begin: int = 0,
     describe: Callable[[], str] = str,
     watch: Callable[[], None] | None = None,
+    alone: bool = True,
 ) -> int:
     """Call ``step(begin)``, …, ``step(total − 1)``; return how many of the ``total`` are done. Ctrl-C ends it early, between
     two steps.
 
     ``describe()`` is what the bar says behind the rate: step size, divergences, loss. It is asked for at most five times a
     second, because it may have to wait for the device. ``watch()`` is called before each step and ends it early as well
-    where it raises KeyboardInterrupt.
+    where it raises KeyboardInterrupt; not ``alone``, it is what Ctrl-C waits for, too.
     """
     done, said = begin, 0.0
     with tqdm(total=total, initial=begin, desc=label, disable=not progress, leave=True, mininterval=0.2) as bar:
         try:
             for i in range(begin, total):
-                safe_point()
+                if alone:
+                    safe_point()
                 if watch:
                     watch()
                 step(i)
@@ -113,8 +115,16 @@ class Run:
             self.target.anew(0)
         self.carry = self.program.init(self.target, position, self.random)
 
-    def go(self, *, label: str, progress: bool, watch: Callable[[], None] | None = None, keep: Keep | None = None) -> None:
-        """All steps that are left, or as many as there are until Ctrl-C."""
+    def go(
+        self,
+        *,
+        label: str,
+        progress: bool,
+        watch: Callable[[], None] | None = None,
+        keep: Keep | None = None,
+        alone: bool = True,
+    ) -> None:
+        """All steps that are left, or as many as there are until Ctrl-C, for which, not ``alone``, ``keep`` looks."""
 
         def between() -> None:
             if watch:
@@ -134,6 +144,7 @@ class Run:
                     progress=progress,
                     describe=lambda: self.program.describe(self.carry),
                     watch=between,
+                    alone=alone,
                 )
                 self.lap(name)
             if self.step < end:
