@@ -139,8 +139,7 @@ def here() -> Ranks:
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             return ONE
-        gpu = torch.cuda.is_available() and dist.is_nccl_available()
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=LOCKSTEP)
+        _begin()
     if dist.get_world_size() == 1:
         return ONE
     if dist.get_backend() == "nccl" and "gloo" not in dist.get_backend_config():
@@ -150,6 +149,16 @@ def here() -> Ranks:
         )
     local, beside = (int(os.environ.get(name, other)) for name, other in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
     return Ranks(dist.get_rank(), dist.get_world_size(), local, beside)
+
+
+def _begin() -> None:
+    """As ``init_process_group`` does it under torchrun, but each restart has names of its own in the store: torchrun keeps
+    the store, and ranks would look for each other at the addresses of those that died (pytorch issue 135712)."""
+    gpu = torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
+    store, rank, size = next(dist.rendezvous("env://", timeout=LOCKSTEP))
+    store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LOCKSTEP)
 
 
 @cache
