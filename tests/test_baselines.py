@@ -6,6 +6,7 @@ from targets import correlated_design, orthogonal_design, regression, regression
 
 import bnn_zoo as bz
 from bnn_zoo._random import Streams, Use
+from bnn_zoo.backends._draws import InMemory
 from bnn_zoo.density import FromNet, LogJoint
 from bnn_zoo.run.loop import Run
 
@@ -80,15 +81,16 @@ def test_swag_draws_have_the_moments_of_its_snapshots():
     """Given snapshots, the law is N(mean, ½ diag + D Dᵀ / (2 (K − 1))): its variance is that of the snapshots."""
     x, y = orthogonal_design(16)
     settings = bz.SWAG(chains=1, steps=80, warmup=40, thinning=1, draws=40_000, rank=40, step_size=1e-4)
-    joint, sites = LogJoint(regression, (x, y)), {"w": torch.empty(1, settings.draws, 4, dtype=torch.float64)}
+    joint = LogJoint(regression, (x, y))
+    where = InMemory(1, joint, settings.draws)
     random = Streams(0, Use.MOVES, range(1), joint.device, joint.dtype)
-    run = Run(settings.program(joint), joint, random, settings.sink(joint, sites), joint.device)
+    run = Run(settings.program(joint), joint, random, settings.sink(where), joint.device)
     snapshots = torch.randn(40, 1, 4, generator=torch.Generator().manual_seed(1)).double() * torch.tensor(
         [1.0, 2.0, 0.1, 3.0]
     )
     for one in snapshots:
         run.sink.add(one, {"lp": torch.zeros(1)})
-    (stats, doubts), draws = settings.finished(run, sites, None), sites["w"]
+    (stats, doubts), draws = settings.finished(run, where, None), where.held["w"]
     centred = snapshots[:, 0] - snapshots[:, 0].mean(0)
     covariance = 0.5 * torch.diag(centred.square().mean(0)) + 0.5 * centred.T @ centred / 39
     seen, scale = torch.cov(draws[0].T), covariance.diagonal().sqrt()

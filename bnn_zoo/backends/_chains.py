@@ -204,7 +204,8 @@ class FullBatch:
     def _pays(self, log_joint: LogJoint, chains: int) -> bool:
         """Whether ``compile=None`` means to compile."""
         gradients = (self.warmup + self.draws * self.thinning) * self.gradients
-        return not isinstance(log_joint, ChunkedLogJoint) and pays(log_joint, chains, gradients)
+        chunked = self.row_chunk or isinstance(log_joint, ChunkedLogJoint)
+        return not chunked and pays(log_joint, chains, gradients)
 
     def _prepare(self, log_joint: LogJoint, chains: int) -> None:
         """Before forking, trace what processes then share; with ``compile=True`` also make one transition, thrown away.

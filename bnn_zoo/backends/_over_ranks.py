@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._ranks import Pool, Ranks, Spread
+from .._ranks import ALONE, Pool, Ranks, Spread
 from ..run import Keeper, Lockstep
 
 SELDOM = 10
@@ -34,8 +34,8 @@ def need_chains(settings: Any, ranks: Spread) -> None:
 
 
 def pool_of(ranks: Ranks, groups: list[range]) -> Pool:
-    """The chains that tune together: those of all ranks."""
-    return Pool(ranks, tuple(map(len, groups)))
+    """The chains that tune together: those of all ranks; without ranks, each group for itself."""
+    return Pool(ranks, tuple(map(len, groups))) if ranks.several else ALONE
 
 
 def lockstep(ranks: Spread, keeper: Keeper | None, number: int, chains: range, together: int, seldom: int = 1) -> Lockstep:
