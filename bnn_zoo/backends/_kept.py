@@ -56,6 +56,8 @@ def keeping(
         yield None
         return
     about = about_run(settings, log_joint, data, seed)
+    if ranks.several:  # others may see other rows in their first minibatch
+        about["model"]["log joint"] = ranks.tree_of_first(about["model"]["log joint"])
     if ranks.rank:
         ranks.wait()
     try:

@@ -79,7 +79,9 @@ ROWS = {
 
 def result(posterior):
     draws = posterior.draws
-    return {"sites": dict(draws.sites), "stats": dict(draws.stats), "history": dict(draws.history), "attrs": draws.attrs}
+    sites = {name: value[:] for name, value in draws.sites.items()}  # those of a run that is kept are on disk
+    stats = {name: value[:] for name, value in draws.stats.items()}
+    return {"sites": sites, "stats": stats, "history": dict(draws.history), "attrs": draws.attrs}
 
 
 def fits(backends, **more):
