@@ -387,7 +387,7 @@ def test_a_kill_while_a_run_is_made_longer(tmp_path, monkeypatch):
     """Before its settings are written it is the run it was; after that it goes on as the longer one."""
     folder, posterior = tmp_path / "run", fit(checkpoint=tmp_path / "run")
 
-    def killed(*_):
+    def killed(*_, **__):
         raise Broken
 
     for where, what in (("bnn_zoo.run.checkpoint.Folder.rewrite", 10), ("bnn_zoo.run.Run.go", 10)):
