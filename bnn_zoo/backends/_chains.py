@@ -18,7 +18,7 @@ from ..density import BestOf, ChunkedLogJoint, LogJoint, finite_at
 from ..run import Checkpoint, Clock, Keeper, Lockstep, Recorder, Run
 from ..types import Draws, Model
 from ._compiling import pays
-from ._draws import Sink, place
+from ._draws import place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
 from ._over_ranks import gathered, groups_of, joined, lockstep, need_chains, pool_of, said_of, same_threads
@@ -26,6 +26,7 @@ from ._processes import Ended, Watch, how_many, one_thread, spread
 from ._rows import density_of, need_all_rows, need_proper
 from ._sampling import Sampling
 from ._settings import at_least, flags, start_of, start_rule
+from ._sinks import Sink
 from ._steady import steady, threads_for
 
 Start = Callable[[LogJoint, int, torch.Generator], Tensor]

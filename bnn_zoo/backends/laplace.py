@@ -17,9 +17,10 @@ from ..density import LogJoint
 from ..run import Run
 from ..types import ModelError
 from ._diffusion import Diffusion
-from ._draws import Place, before_lost, blocks
+from ._draws import Place, blocks
 from ._rows import rows_at
 from ._settings import at_least, names
+from ._sinks import before_lost
 from .map import MAP
 
 

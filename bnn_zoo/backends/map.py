@@ -18,8 +18,9 @@ from ..run import Recorder, Run
 from ..schedules import cosine
 from ..types import Schedule
 from ._diffusion import Diffusion, statistics
-from ._draws import Place, before_lost
+from ._draws import Place
 from ._settings import optimiser
+from ._sinks import before_lost
 from ._stochastic import StochasticGradient
 
 

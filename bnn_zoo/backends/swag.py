@@ -13,8 +13,9 @@ from .. import kernels
 from .._random import Streams
 from ..run import Recorder, Run
 from ..types import Schedule
-from ._draws import Place, before_lost, blocks
+from ._draws import Place, blocks
 from ._settings import at_least, share
+from ._sinks import before_lost
 from ._stochastic import StochasticGradient
 
 

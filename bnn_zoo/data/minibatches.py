@@ -52,13 +52,13 @@ def minibatches(
             if column is not None:
                 check_finite(f"column {i} of the data set", column)
         order = Order(size, batch_size, chains, seed, ranks)
-        return DatasetRows(data, order, choose_device(device) or torch.device("cpu"))
+        return DatasetRows(order, data, choose_device(device) or torch.device("cpu"))
     rows = tensors(data, device)
     lengths = [len(t) if isinstance(t, Tensor) and t.dim() else None for t in rows]
     if len(set(lengths)) != 1 or lengths[0] is None:
         raise DataError(f"minibatches need arguments with the same number of rows, got lengths {lengths}")
     _check_size(lengths[0], batch_size)
-    return TensorRows(rows, Order(lengths[0], batch_size, chains, seed, ranks))
+    return TensorRows(Order(lengths[0], batch_size, chains, seed, ranks), rows)
 
 
 def _check_size(size: int, batch_size: int) -> None:
@@ -90,10 +90,9 @@ class Order:
 
 
 @dataclass
-class TensorRows:
-    """Rows of tensors held on one device."""
+class Ordered:
+    """What minibatches from tensors and from a Dataset have in common."""
 
-    columns: tuple[Tensor, ...]
     order: Order
 
     @property
@@ -103,6 +102,13 @@ class TensorRows:
     @property
     def batch_size(self) -> int:
         return self.order.batch_size
+
+
+@dataclass
+class TensorRows(Ordered):
+    """Rows of tensors held on one device."""
+
+    columns: tuple[Tensor, ...]
 
     def rows(self, step: int) -> tuple[Tensor, ...]:
         index = self.order.at(step, self.columns[0].device)
@@ -110,21 +116,12 @@ class TensorRows:
 
 
 @dataclass
-class DatasetRows:
+class DatasetRows(Ordered):
     """Items of a torch Dataset, read in this process. What an item draws from torch's global random state, as augmentation
     does, is a function of the seed, the chain and the step too."""
 
     data: Any
-    order: Order
     device: torch.device
-
-    @property
-    def size(self) -> int:
-        return self.order.size
-
-    @property
-    def batch_size(self) -> int:
-        return self.order.batch_size
 
     def rows(self, step: int) -> tuple[Tensor, ...]:
         batches = []

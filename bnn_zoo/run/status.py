@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import prod
 from os import PathLike
 from pathlib import Path
 from textwrap import fill
@@ -23,7 +24,7 @@ def status(path: str | PathLike[str]) -> str:
     folder = Folder.open(path)
     about, states = folder.about, _states(folder.path)
     chains, draws = about["settings"].get("chains", 1), _room(folder.path)
-    size = sum(_numbers(shape) for shape in about["model"]["sites"].values())
+    size = sum(prod(shape) for shape in about["model"]["sites"].values())
     result = states.pop(RESULT, None)
     done = result is not None and result[1]["of"] == draws
     head = [
@@ -74,13 +75,6 @@ def _room(path: Path) -> int:
 def _writes(path: Path) -> str:
     holder = writer(path)
     return f"process {holder} writes now" if holder else "nobody writes now"
-
-
-def _numbers(shape: list[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
 
 
 def _time(seconds: float) -> str:
