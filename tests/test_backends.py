@@ -81,7 +81,7 @@ def test_orthogonal_design(name, dtype):
         pytest.param("NUTS", bz.DiagonalMass(), marks=pytest.mark.slow),
         pytest.param("NUTS", bz.DenseMass(), marks=pytest.mark.slow),
         pytest.param("HMC", bz.DiagonalMass(pooled=False), marks=pytest.mark.slow),
-        ("HMC", bz.DenseMass(pooled=False)),
+        pytest.param("HMC", bz.DenseMass(pooled=False), marks=pytest.mark.slow),
         pytest.param("NUTS", bz.LowRankFisherMass(rank=2, cutoff=1.2), marks=pytest.mark.slow),
         pytest.param("HMC", bz.LowRankFisherMass(pooled=False, rank=2, cutoff=1.2), marks=pytest.mark.slow),
     ],
@@ -128,7 +128,8 @@ def test_sgld_variance_has_the_predicted_bias():
     within_errors(draws, mean, (covariance.diagonal() / (1 - 0.25)).sqrt())
 
 
-@pytest.mark.parametrize("temperature", [pytest.param(0.25, marks=pytest.mark.slow), 4.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", [0.25, 4.0])
 def test_sgld_temperature_scales_the_variance(temperature):
     x, y = orthogonal_design()
     mean, covariance = regression_posterior(x, y)

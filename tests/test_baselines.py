@@ -108,7 +108,7 @@ def test_swag_is_near_the_posterior_mean():
     assert ((draws.sites["w"].mean((0, 1)) - mean) / covariance.diagonal().sqrt()).abs().max() < 0.5
 
 
-@pytest.mark.parametrize("batch", [None, 16])
+@pytest.mark.parametrize("batch", [None, pytest.param(16, marks=pytest.mark.slow)])
 def test_laplace_is_the_posterior_where_that_is_normal(batch):
     x, y = correlated_design()
     mean, covariance = regression_posterior(x, y)

@@ -124,7 +124,7 @@ def test_full_batch_methods_refuse_a_dataset(name):
         fit(name, data=TensorDataset(*rows()))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [n if n in KINDS else pytest.param(n, marks=pytest.mark.slow) for n in METHODS])
 def test_ctrl_c_keeps_what_was_made(name, monkeypatch):
     """Full batch: the third draw is interrupted. Stochastic gradients: step 33 of 40. Optimisers: where they were."""
     early = dict.fromkeys(ONE_MODE, 8) | {"MeanField": 6, "MCDropout": 6}

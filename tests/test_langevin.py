@@ -175,7 +175,8 @@ def test_minibatch_gradients_average_to_the_full_one():
     assert (no_prior - gradient[0]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["SGHMC", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SGNHT", "PSGLD"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SGHMC", "SGNHT", "PSGLD"])
 def test_minibatches_reach_the_posterior(name):
     x, y = orthogonal_design(rows=256, columns=2)
     mean, covariance = regression_posterior(x, y)

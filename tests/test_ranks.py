@@ -60,7 +60,7 @@ class Half(Ranks):
         return tensor
 
 
-@pytest.mark.parametrize("row_chunk", [None, 7])
+@pytest.mark.parametrize("row_chunk", [pytest.param(None, marks=pytest.mark.slow), 7])
 def test_shares_of_rows_add_up(row_chunk, monkeypatch):
     monkeypatch.setattr(Meeting, "add", lambda self, position, *parts: parts)  # each on its own
     whole = LogJoint(runs.NET, (runs.X, runs.Y))

@@ -186,7 +186,7 @@ def evidence(x, y):
     return float(torch.distributions.MultivariateNormal(torch.zeros_like(y), covariance).log_prob(y))
 
 
-@pytest.mark.parametrize("batch", [None, 16])
+@pytest.mark.parametrize("batch", [None, pytest.param(16, marks=pytest.mark.slow)])
 def test_elbo_reaches_the_evidence_where_the_family_holds_the_posterior(batch):
     """On an orthogonal design the posterior is a product of normals: ELBO = log evidence, entropy that of the posterior."""
     x, y = orthogonal_design()
@@ -244,7 +244,8 @@ def without_bias(x, y):
     return torch.cat([x, -x]), torch.cat([y, -y])
 
 
-@pytest.mark.parametrize("rate", [0.2, *(pytest.param(r, marks=pytest.mark.slow) for r in (0.0, 0.5))])
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [0.2, 0.0, 0.5])
 def test_mc_dropout_on_a_linear_model_is_ridge(rate):
     """E‖y − x(m∘z)/(1−r)‖² adds r/(1−r) ‖x_j‖² m_j² to the squared error, and the prior m_j²/(1−r): both shrink m."""
     x, y = without_bias(*orthogonal_design(64))
@@ -289,6 +290,7 @@ def test_rows_see_their_own_masks_in_training_and_one_in_prediction():
     assert (posterior.draws.sites["2.weight"] == 0).any() and not (posterior.draws.sites["0.weight"] == 0).any()
 
 
+@pytest.mark.slow
 def test_variational_dropout_finds_the_inputs_that_matter():
     """Two of ten inputs matter: log α = log (s²/m²) is above 3 for the others, the bound at which Molchanov et al. prune."""
     generator = torch.Generator().manual_seed(0)

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from .._interrupt import ending
 from .._random import whole_seed
 from .._ranks import ONE, Ranks
-from ..data import exposed
+from ..data import Workers, exposed
 from ..density import LogJoint
 from ..run.checkpoint import Folder
 from ..run.keeper import RESULT, STORE, Checkpoint, Keeper
@@ -144,6 +144,7 @@ def _near(held: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
 def _hashed(data: Any) -> str:
     """Of the data's numbers. Of a torch Dataset, of the columns that it shows, and of how many items it has."""
     digest = hashlib.blake2b(digest_size=16)
+    data = data.dataset if isinstance(data, Workers) else data  # who reads them may change
     parts: Any = data
     if isinstance(data, Dataset):
         digest.update(f"{type(data).__name__} {len(data)}".encode())  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from .items import collate, exposed, size_of
 from .minibatches import Minibatches, TensorRows, minibatches
 from .tabular import EMBEDDED, Table, table
 from .vision import DATASETS, image_folder, images
+from .workers import Workers
 
 __all__ = [
     "DATASETS",
@@ -16,6 +17,7 @@ __all__ = [
     "Minibatches",
     "Table",
     "TensorRows",
+    "Workers",
     "choose_device",
     "collate",
     "exposed",

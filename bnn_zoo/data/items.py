@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from .._scope import seeded
 from ..types import DataError
 from .foreign import as_tensor
+from .workers import Workers
 
 EXPECTED = "the data set must give tuples of tensors or numbers such as (image, label)"
 NUMBERS = (Tensor, np.ndarray, int, float, np.number, np.bool_)
@@ -20,10 +21,13 @@ NUMBERS = (Tensor, np.ndarray, int, float, np.number, np.bool_)
 
 def size_of(data: Any) -> int:
     """The number of items of a map-style Dataset; DataError for streams, loaders and what has no length."""
+    if isinstance(data, Workers):
+        return size_of(data.dataset)
     if isinstance(data, DataLoader):
         raise DataError(
             f"got a DataLoader: pass the Dataset that it reads, loader.dataset, and batch_size={data.batch_size} to a "
-            "backend for minibatches such as SGLD or MeanField, which shuffle it themselves"
+            "backend for minibatches such as SGLD or MeanField, which shuffle it themselves; data.Workers(dataset, 4) reads "
+            "it in processes, as num_workers=4 does"
         )
     if isinstance(data, IterableDataset):
         raise DataError(
@@ -103,6 +107,8 @@ def exposed(data: Any) -> tuple[Tensor | None, ...]:
     """
     if isinstance(data, TensorDataset):
         return data.tensors
+    if isinstance(data, Workers):
+        return exposed(data.dataset)
     if isinstance(data, Subset):
         rows = torch.as_tensor(data.indices)
         return tuple(None if c is None else c[rows.to(c.device)] for c in exposed(data.dataset))

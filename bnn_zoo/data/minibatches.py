@@ -18,6 +18,7 @@ from .._scope import seeded
 from ..types import DataError
 from .arrays import check_finite, choose_device, tensors
 from .items import EXPECTED, collate, exposed, size_of
+from .workers import Ahead, Workers, need_cpu
 
 
 class Minibatches(Protocol):
@@ -48,11 +49,16 @@ def minibatches(
     if isinstance(data, Dataset | DataLoader):
         size = size_of(data)
         _check_size(size, batch_size)
-        for i, column in enumerate(exposed(data)):
+        columns = exposed(data)
+        for i, column in enumerate(columns):
             if column is not None:
                 check_finite(f"column {i} of the data set", column)
-        order = Order(size, batch_size, chains, seed, ranks)
-        return DatasetRows(order, data, choose_device(device) or torch.device("cpu"))
+        order, place = Order(size, batch_size, chains, seed, ranks), choose_device(device) or torch.device("cpu")
+        if not isinstance(data, Workers):
+            return DatasetRows(order, Batches(order, data, place), place)
+        need_cpu(columns)
+        made = Batches(order, data.dataset, torch.device("cpu"))
+        return DatasetRows(order, made, place, Ahead(made, made.wanted, data, pinned=place.type == "cuda"))
     rows = tensors(data, device)
     lengths = [len(t) if isinstance(t, Tensor) and t.dim() else None for t in rows]
     if len(set(lengths)) != 1 or lengths[0] is None:
@@ -116,20 +122,48 @@ class TensorRows(Ordered):
 
 
 @dataclass
-class DatasetRows(Ordered):
-    """Items of a torch Dataset, read in this process. What an item draws from torch's global random state, as augmentation
-    does, is a function of the seed, the chain and the step too."""
+class Batches(Dataset[Any]):
+    """Items of a torch Dataset as the batches of all chains. What an item draws from torch's global random state, as
+    augmentation does, is a function of the seed, the chain and the step too."""
 
+    order: Order
     data: Any
     device: torch.device
 
-    def rows(self, step: int) -> tuple[Tensor, ...]:
-        batches = []
-        for chain, index in zip(self.order.chains, self.order.at(step, torch.device("cpu")).tolist(), strict=True):
-            with seeded(stream(self.order.seed, Use.ROWS, chain, step, self.order.ranks.rank), self.device):
-                loader = DataLoader(self.data, self.batch_size, sampler=index, collate_fn=collate)
-                batches.append(next(iter(loader)))
+    def wanted(self, step: int) -> tuple[int, list[list[int]]]:
+        """The index of a step: itself, and the rows of each chain."""
+        return step, self.order.at(step, torch.device("cpu")).tolist()
+
+    def __getitem__(self, wanted: tuple[int, list[list[int]]]) -> tuple[Tensor, ...] | DataError:
+        """``[chain, batch, …]``, or the error: raised in another process it would come with that one's traceback."""
+        step, rows = wanted
+        try:
+            return self._stacked([self._of_chain(*of, step) for of in zip(self.order.chains, rows, strict=True)])
+        except DataError as error:
+            return error
+
+    def _of_chain(self, chain: int, rows: list[int], step: int) -> tuple[Tensor, ...]:
+        with seeded(stream(self.order.seed, Use.ROWS, chain, step, self.order.ranks.rank), self.device):
+            loader = DataLoader(self.data, len(rows), sampler=rows, collate_fn=collate)
+            return next(iter(loader))
+
+    def _stacked(self, batches: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         if len({tuple((t.shape, t.dtype) for t in batch) for batch in batches}) > 1:
             shapes = [[tuple(t.shape) for t in batch] for batch in batches]
             raise DataError(f"{EXPECTED}, of one shape and dtype throughout, got batches of {shapes[:2]}")
-        return tuple(torch.stack(column).to(self.device) for column in zip(*batches, strict=True))
+        return tuple(torch.stack(column) for column in zip(*batches, strict=True))
+
+
+@dataclass
+class DatasetRows(Ordered):
+    """Items of a torch Dataset, read in this process or ahead of it."""
+
+    made: Batches
+    device: torch.device
+    ahead: Ahead | None = None
+
+    def rows(self, step: int) -> tuple[Tensor, ...]:
+        batch = self.ahead.at(step) if self.ahead else self.made[self.made.wanted(step)]
+        if isinstance(batch, DataError):
+            raise batch
+        return tuple(column.to(self.device, non_blocking=True) for column in batch)

@@ -341,7 +341,11 @@ def bad_sets():
 
 
 @pytest.mark.parametrize("name", bad_sets())
-@pytest.mark.parametrize("backend", [BATCHED, FIELD, bz.MAP(steps=9, batch_size=4)], ids=lambda b: type(b).__name__)
+@pytest.mark.parametrize(
+    "backend",
+    [BATCHED, *(pytest.param(b, marks=pytest.mark.slow) for b in (FIELD, bz.MAP(steps=9, batch_size=4)))],
+    ids=lambda b: type(b).__name__,
+)
 def test_data_sets_that_are_refused(name, backend):
     """Within one epoch: what only shows in a batch is found when the batch comes."""
     data, message = bad_sets()[name]

@@ -164,7 +164,11 @@ BACKENDS = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS.keys())
+OFTEN = {"NUTS", "SGLD", "MeanField"}
+EACH = [pytest.param(b, id=name, marks=[] if name in OFTEN else pytest.mark.slow) for name, b in BACKENDS.items()]
+
+
+@pytest.mark.parametrize("backend", EACH)
 def test_ctrl_c_at_any_moment_leaves_nothing_behind(backend):
     """A real signal at moments from the first look at the model to the draws; draws that are returned say so."""
     pyro.param("mine", torch.ones(2))

@@ -251,7 +251,7 @@ def slower_is_allowed(request):
         yield
 
 
-DOUBLE = {"LSTM", "transpose and reshape", "tied weights"}
+DOUBLE = {"transpose and reshape", "tied weights"}
 LONG = {
     "LSTM of two layers, both ways",
     "transformer",
@@ -262,6 +262,9 @@ LONG = {
     "pooling and upsampling",
     "weight norm",
     "permute and view",
+    "fused attention",
+    "channels last",
+    "skips",
 }
 KINDS = [(n, dtype) for n in NETS for dtype in (torch.float32, torch.float64)]
 
@@ -293,9 +296,8 @@ def test_log_joint_is_that_of_the_network(name, dtype, slower_is_allowed):
 @pytest.mark.parametrize(
     "name",
     [
-        "LSTM",
         "writes in place",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("transformer", "GRU", "channels last", "tied weights")),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("LSTM", "transformer", "GRU", "channels last", "tied weights")),
     ],
 )
 def test_variational_and_prediction(name, slower_is_allowed):

@@ -63,7 +63,7 @@ def diabetes():
 
 @pytest.mark.filterwarnings("ignore:.*not stable")
 @pytest.mark.parametrize("init", [bz.density.from_prior, bz.density.Adam(steps=50)], ids=["prior", "optimised"])
-@pytest.mark.parametrize("sampler", [bz.SGLD, bz.SGHMC], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("sampler", [bz.SGLD, pytest.param(bz.SGHMC, marks=pytest.mark.slow)], ids=["SGLD", "SGHMC"])
 def test_a_network_on_real_data_from_the_prior_at_one_over_n(sampler, init, diabetes):
     """A start with a small noise has curvatures thousands of times those of the posterior, and chains leave it."""
     model = bz.BNN(bz.nets.MLP(10, 1, hidden=(20,)), bz.priors.Normal(bz.priors.fan_in), bz.likelihoods.Gaussian())
