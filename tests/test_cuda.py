@@ -37,6 +37,7 @@ from bnn_zoo.density import starts
 from bnn_zoo.diagnostics import ranks
 from bnn_zoo.kernels import adaptation, integrators, mass
 from bnn_zoo.kernels.chees import Lockstep
+from bnn_zoo.kernels.dense import DenseFisherMass, DenseMass
 from bnn_zoo.kernels.hmc import Dynamics
 from bnn_zoo.kernels.langevin import Heat
 from bnn_zoo.kernels.low_rank import LowRankFisherMass
@@ -433,7 +434,7 @@ def test_streams_of_chains(fake, dtype):
 @BOTH
 @pytest.mark.parametrize(
     "rule",
-    [mass.DiagonalMass(), mass.FisherMass(), mass.DenseMass(), LowRankFisherMass(rank=2)],
+    [mass.DiagonalMass(), mass.FisherMass(), DenseMass(), DenseFisherMass(), LowRankFisherMass(rank=2)],
     ids=lambda r: type(r).__name__,
 )
 def test_every_mass_matrix(fake, rule, dtype, monkeypatch):

@@ -20,6 +20,7 @@ from bnn_zoo.kernels.energy_variance import EnergyVariance
 from bnn_zoo.kernels.hmc import Dynamics
 from bnn_zoo.kernels.isokinetic import trajectory, turn, unit
 from bnn_zoo.kernels.mclmc import MCLMCState, Microcanonical
+from bnn_zoo.kernels.window_adaptation import WindowAdaptation
 from bnn_zoo.run.loop import Run
 
 SAMPLERS = {
@@ -526,6 +527,81 @@ def test_fisher_mass_is_right_from_few_draws(pooled):
         off[type(mass)] = (metric.variance / variance).log().abs().mean()
     assert off[bz.FisherMass] < 1e-9
     assert off[bz.DiagonalMass] > 0.3
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_dense_fisher_mass_of_a_normal_law_is_its_covariance_wherever_the_draws_lie(pooled):
+    """Gradients are −P (x − μ), so Σ cov(gradients) Σ = cov(x) has the solution P⁻¹ for any x that span the space: for draws
+    of another covariance, far from μ and drifting. A covariance of the draws is that of the draws."""
+    d, generator = 8, seeded()
+    axes = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))[0]
+    factor = axes * torch.logspace(-1, 1, d).double()
+    covariance, mean = factor @ factor.T, torch.full((d,), 3.0, dtype=torch.float64)
+    draws = normal(20, 2, d) + 0.5 * torch.arange(20.0).double()[:, None, None]
+
+    def off(mass):
+        seen = mass.estimator()
+        for x in draws:
+            seen.update(x, -torch.linalg.solve(covariance, (x - mean).T).T)
+        metric = mass.estimate(seen)
+        torch.testing.assert_close(metric.cholesky @ metric.cholesky.mT, metric.covariance)
+        return (torch.linalg.eigvals(torch.linalg.solve(covariance, metric.covariance[1])).real.log().abs()).max()
+
+    assert off(bz.DenseFisherMass(pooled)) < 0.1
+    assert off(bz.DenseMass(pooled)) > 2.0
+
+
+@pytest.mark.parametrize(
+    "mass", [bz.DiagonalMass(), bz.FisherMass(), bz.DenseMass(), bz.DenseFisherMass(), bz.LowRankFisherMass()]
+)
+def test_early_windows_have_metrics_of_the_same_type(mass):
+    """Draws and gradients are looked at from the first transition on; one's own rule without ``early`` waits as in Stan."""
+
+    class Own:
+        pooled = True
+
+        def __init__(self):
+            self.start, self.estimator, self.estimate = mass.start, mass.estimator, mass.estimate
+
+    x, y = orthogonal_design(16)
+    target = bz.LogJoint(regression, (x, y))
+    position = normal(2, 4)
+    random = OneStream(seeded(), like=position)
+
+    def renewed(rule):
+        kernel = WindowAdaptation(kernels.HMC(1.0, 3, 0.5), kernels.HMC(1.0, 3, 0.5), 160, 0.8, rule)
+        state, at = kernel.init(position, target, random), []
+        for step in range(1, 161):
+            before = state.parameters.metric
+            state, _ = kernel.step(target, state, (), random)
+            if state.parameters.metric is not before:
+                assert type(state.parameters.metric) is type(mass.start(position))
+                at.append(step)
+        return at
+
+    assert renewed(mass) == [10, 20, 40, 75, 110]
+    assert renewed(Own()) == [110]
+
+
+def test_a_correlated_regression_takes_few_gradients_by_default():
+    """An interaction with uncentred columns, correlations of 0.95: 250,000 gradients with scales alone."""
+    generator = torch.Generator().manual_seed(0)
+    high = (torch.rand(200, generator=generator) > 0.3).double()
+    iq = 100.0 + 15.0 * torch.randn(200, generator=generator).double()
+    design = torch.stack([torch.ones_like(iq), high, iq, high * iq], 1)
+    y = design @ torch.tensor([-11.0, 51.0, 1.0, -0.5]).double() + 18.0 * torch.randn(200, generator=generator).double()
+
+    def model(design, y):
+        w = pyro.sample("w", dist.Normal(design.new_zeros(4), 1000.0).to_event(1))
+        sd = pyro.sample("sd", dist.HalfCauchy(design.new_tensor(20.0)))
+        with pyro.plate("rows", len(y)):
+            pyro.sample("y", dist.Normal(design @ w, sd), obs=y)
+
+    posterior = bz.fit(model, (design, y), bz.NUTS(chains=2, warmup=150, draws=100, processes=1), progress=False)
+    assert posterior.draws.attrs["gradients"] < 12_000
+    exact, covariance = torch.linalg.lstsq(design, y[:, None]).solution[:, 0], torch.linalg.inv(design.T @ design) * 18.0**2
+    off = (posterior.draws.sites["w"].mean((0, 1)) - exact) / covariance.diagonal().sqrt()
+    assert off.abs().max() < 0.5
 
 
 def test_fisher_mass_of_stuck_chains_is_finite():

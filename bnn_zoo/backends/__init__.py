@@ -1,7 +1,8 @@
 """Ways to infer: frozen dataclasses of settings with one method ``run(model, data, …) -> Draws``."""
 
+from ..kernels.dense import DenseFisherMass, DenseMass
 from ..kernels.low_rank import LowRankFisherMass
-from ..kernels.mass import DenseMass, DiagonalMass, FisherMass
+from ..kernels.mass import DiagonalMass, FisherMass
 from .adjusted_mclmc import AdjustedMCLMC
 from .chees import ChEES
 from .hmc import HMC
@@ -32,6 +33,7 @@ __all__ = [
     "AdjustedMCLMC",
     "ChEES",
     "DeepEnsemble",
+    "DenseFisherMass",
     "DenseMass",
     "DiagonalLaplace",
     "DiagonalMass",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._ranks import ALONE, Pool
 from ..diagnostics import bfmi
+from ..kernels.dense import DenseMass
 from ..kernels.mass import DiagonalMass, MassMatrix
 from ..kernels.window_adaptation import WindowAdaptation, WindowState
 from ._chains import FullBatch, Start
@@ -19,6 +20,9 @@ __all__ = ["Hamiltonian", "Start"]
 
 TRACED = ("step_size", "n_steps", "lp")
 """Statistics of the warm-up that go into the history."""
+CORRELATED = 300
+"""Dimensions up to which correlations are learnt by default: of so many a product with the matrix costs less than most
+gradients, and warm-up has more draws than dimensions."""
 ENOUGH = 100
 """Draws of a chain from which the mixing of its energies is judged."""
 
@@ -46,21 +50,22 @@ class Hamiltonian(FullBatch):
     step_size
         where the tuning starts; None finds a reasonable one.
     mass_matrix
-        ``DiagonalMass()``, ``FisherMass()``, ``LowRankFisherMass()`` or ``DenseMass()``; with ``pooled=False`` each chain
-        tunes its own mass matrix and step size.
+        ``DiagonalMass()``, ``FisherMass()``, ``LowRankFisherMass()``, ``DenseMass()`` or ``DenseFisherMass()``; with
+        ``pooled=False`` each chain tunes its own mass matrix and step size. None: correlations too, ``DenseMass()``, up to
+        300 dimensions, and ``DiagonalMass()`` beyond.
     """
 
     target_accept: float = 0.8
     step_size: float | None = None
-    mass_matrix: MassMatrix = DiagonalMass()
+    mass_matrix: MassMatrix | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.mass_matrix, type) or not isinstance(self.mass_matrix, MassMatrix):
+        mass = self.mass_matrix
+        if isinstance(mass, type) or not (mass is None or isinstance(mass, MassMatrix)):
             raise TypeError(
-                f"{type(self).__name__}: mass_matrix must be DiagonalMass(), FisherMass(), LowRankFisherMass() or "
-                f"DenseMass(), got "
-                f"{self.mass_matrix!r}"
+                f"{type(self).__name__}: mass_matrix must be None, DiagonalMass(), FisherMass(), LowRankFisherMass(), "
+                f"DenseMass() or DenseFisherMass(), got {mass!r}"
             )
         within(self, target_accept=(0.0, 1.0), step_size=(0.0, float("inf")))
 
@@ -72,18 +77,29 @@ class Hamiltonian(FullBatch):
     def warmup_kernel(self) -> Any:
         return self.kernel
 
-    def tuned(self, **more: Any) -> WindowAdaptation:
-        """The kernel with the tuning around it."""
+    @property
+    def opening_kernel(self) -> Any:
+        return None
+
+    def tuned(self, dim: int, **more: Any) -> WindowAdaptation:
+        """The kernel with the tuning around it, for so many dimensions."""
         return WindowAdaptation(
-            self.kernel, self.warmup_kernel, self.warmup, self.target_accept, self.mass_matrix, self.step_size, **more
+            self.kernel,
+            self.warmup_kernel,
+            self.warmup,
+            self.target_accept,
+            self.mass_matrix or (DenseMass() if dim <= CORRELATED else DiagonalMass()),
+            self.step_size,
+            self.opening_kernel,
+            **more,
         )
 
     @property
     def pooled(self) -> bool:
-        return self.mass_matrix.pooled
+        return self.mass_matrix is None or self.mass_matrix.pooled
 
     def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
-        return self._program(self.tuned(pool=pool))
+        return self._program(self.tuned(dim, pool=pool))
 
     def _program(self, kernel: Any, statistics: Statistics = statistics, said: Any = said) -> Sampling:
         return Sampling(kernel, self.warmup, self.draws, self.thinning, statistics, TRACED, 1, said)

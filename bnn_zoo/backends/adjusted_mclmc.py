@@ -9,7 +9,7 @@ import torch
 
 from .. import kernels
 from .._ranks import ALONE, Pool
-from ..kernels.mass import DiagonalMass
+from ..kernels.mass import DiagonalMass, MassMatrix
 from ._hamiltonian import Hamiltonian
 from ._sampling import Sampling
 from ._settings import at_least, within
@@ -26,6 +26,7 @@ class AdjustedMCLMC(Hamiltonian):
 
     gradients: ClassVar[int] = 16
     target_accept: float = 0.9
+    mass_matrix: MassMatrix | None = DiagonalMass()
     trajectory_length: float = 1.5
     max_steps: int = 256
     coefficients: tuple[float, ...] = kernels.MCLACHLAN

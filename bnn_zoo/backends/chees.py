@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import kernels
 from .._ranks import ALONE, Pool
 from ..kernels.length_adaptation import LengthAdaptation, LengthState, harmonic_mean
-from ..kernels.mass import DiagonalMass
+from ..kernels.mass import DiagonalMass, MassMatrix
 from ._hamiltonian import Hamiltonian, said, statistics
 from ._sampling import Sampling, SamplingState
 from ._settings import at_least
@@ -29,6 +29,7 @@ class ChEES(Hamiltonian):
     target_accept: float = 0.651
     max_leapfrogs: int = 1000
     processes: int | None = 1
+    mass_matrix: MassMatrix | None = DiagonalMass()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,7 +45,7 @@ class ChEES(Hamiltonian):
         chains = sum(pool.sizes) or chains
         if chains < 2:
             raise ValueError(f"ChEES compares chains: expected at least 2 in a process, got {chains}; set processes=1")
-        kernel = LengthAdaptation(self.tuned(rates=harmonic_mean, pool=pool), self.max_leapfrogs)
+        kernel = LengthAdaptation(self.tuned(dim, rates=harmonic_mean, pool=pool), self.max_leapfrogs)
         return self._program(kernel, _statistics, _said)
 
 

@@ -11,6 +11,9 @@ from .. import kernels
 from ._hamiltonian import ENOUGH, Hamiltonian
 from ._settings import at_least, share, within
 
+OPENING = 64
+"""Steps of a trajectory before the first mass matrix: a wrong one makes them as long as they may be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HMC(Hamiltonian):
@@ -47,3 +50,7 @@ class HMC(Hamiltonian):
     @property
     def kernel(self) -> kernels.HMC:
         return kernels.HMC(self.trajectory_length, self.max_leapfrogs, self.jitter)
+
+    @property
+    def opening_kernel(self) -> kernels.HMC:
+        return kernels.HMC(self.trajectory_length, min(OPENING, self.max_leapfrogs), self.jitter)

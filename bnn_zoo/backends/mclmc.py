@@ -10,8 +10,9 @@ from torch import Tensor
 
 from .. import kernels
 from .._ranks import ALONE, Pool
+from ..kernels.dense import DenseFisherMass, DenseMass
 from ..kernels.low_rank import LowRankFisherMass
-from ..kernels.mass import DenseMass, FisherMass, MassMatrix
+from ..kernels.mass import FisherMass, MassMatrix
 from ..kernels.scale_adaptation import ScaleAdaptation, ScaleState
 from ._chains import FullBatch
 from ._sampling import Sampling, SamplingState
@@ -49,7 +50,7 @@ class MCLMC(FullBatch):
         positive = (0.0, float("inf"))
         within(self, energy_variance=positive, step_size=positive, length=positive)
         mass = self.mass_matrix
-        if isinstance(mass, type | DenseMass | LowRankFisherMass) or not isinstance(mass, MassMatrix):
+        if isinstance(mass, type | DenseMass | DenseFisherMass | LowRankFisherMass) or not isinstance(mass, MassMatrix):
             raise TypeError(f"MCLMC: mass_matrix must be diagonal, FisherMass() or DiagonalMass(), got {mass!r}")
 
     @property

@@ -8,6 +8,9 @@ from .. import kernels
 from ._hamiltonian import Hamiltonian
 from ._settings import at_least
 
+OPENING = 6
+"""Depth of trees before the first mass matrix: a wrong one makes them as long as they may be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NUTS(Hamiltonian):
@@ -36,3 +39,7 @@ class NUTS(Hamiltonian):
     @property
     def warmup_kernel(self) -> kernels.NUTS:
         return kernels.NUTS(self.warmup_tree_depth or self.max_tree_depth)
+
+    @property
+    def opening_kernel(self) -> kernels.NUTS:
+        return kernels.NUTS(min(OPENING, self.warmup_kernel.max_tree_depth))

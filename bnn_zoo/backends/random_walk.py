@@ -37,4 +37,4 @@ class RandomWalk(Hamiltonian):
         return 1.0
 
     def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
-        return self._program(self.tuned(first=as_it_is, pool=pool))
+        return self._program(self.tuned(dim, first=as_it_is, pool=pool))

@@ -35,7 +35,14 @@ def rows() -> Iterator[Entry]:
         2026,
         "Seyboldt, Carlson & Carpenter",
     )
-    yield mass("DenseMass", "kernels.mass", "the whole covariance: up to a few hundred dimensions")
+    yield mass("DenseMass", "kernels.dense", "the covariance of the warm-up draws: up to a few hundred dimensions")
+    yield mass(
+        "DenseFisherMass",
+        "kernels.dense",
+        "all correlations from draws and gradients: fewer draws needed",
+        2026,
+        "Seyboldt, Carlson & Carpenter",
+    )
     for name, module, line, year, reference in (
         (
             "LocalReparameterization",

@@ -92,6 +92,15 @@ def reasonable_step_size(target: LogJointFn, state: HMCState, metric: Metric, gu
     return step
 
 
+EARLY = (10, 20, 40, 75)
+"""Ends of the windows before Stan's: chains are on their way, and trajectories with a wrong metric are long."""
+
+
+def early_windows(warmup: int) -> list[int]:
+    """Warm-up steps after which the mass matrix is renewed before those of ``windows``, in as long a warm-up as Stan's."""
+    return list(EARLY) if warmup >= 150 else []
+
+
 def windows(warmup: int) -> list[int]:
     """Warm-up steps after which the mass matrix is renewed: an initial 15 %, doubling windows, a final 10 % (at least 10).
 

@@ -1,4 +1,10 @@
-"""A mass matrix of a diagonal and a few directions, learnt from draws and gradients. Seyboldt, Carlson & Carpenter 2026."""
+"""Mass matrices with correlations, learnt from draws and gradients together: all of them, or a few directions of most.
+
+Seyboldt, Carlson & Carpenter 2026 (nutpie). In units of the diagonal, and in the space that draws and gradients span, the
+covariance Σ that minimises the Fisher divergence solves ``Σ cov(gradients) Σ = cov(draws)``: the geometric mean of
+cov(draws) and cov(gradients)⁻¹. Of a normal posterior that is its covariance, wherever the draws lie, once there are more of
+them than dimensions; a covariance of draws needs draws that have found the posterior, and many.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +19,9 @@ from .._tree import node
 from ..types import Randomness
 from .mass import moving
 
-REGULAR = 1e-5
-"""Added to the variances of draws and gradients along a direction, in units of the diagonal's."""
+REGULAR, LITTLE = 1e-5, 1e-8
+"""Added to the variances of draws and gradients along a direction, in units of the diagonal's: where there are
+fewer draws than twice the dimensions, so that some directions have none, and where there are more."""
 
 
 @node
@@ -61,10 +68,8 @@ class LowRankFisherMass:
     """``FisherMass`` with the ``rank`` directions in which posterior and diagonal differ most. For strong correlations in
     dimensions too many for ``DenseMass``.
 
-    In units of the diagonal, and in the space that draws and gradients span, the covariance Σ that minimises the Fisher
-    divergence solves ``Σ cov(gradients) Σ = cov(draws)``, the geometric mean of cov(draws) and cov(gradients)⁻¹. Of its
-    eigenvectors those are used whose eigenvalue is above ``cutoff`` or below its inverse. Algorithm and cutoff: Seyboldt,
-    Carlson & Carpenter 2026 (nutpie).
+    Of the eigenvectors of Σ, in units of the diagonal, those are used whose eigenvalue is above ``cutoff`` or below its
+    inverse. Algorithm and cutoff: Seyboldt, Carlson & Carpenter 2026 (nutpie).
 
     rank
         the most directions a chain uses; each costs 2 · dim multiplications a leapfrog step.
@@ -92,37 +97,57 @@ class LowRankFisherMass:
     def estimator(self) -> Kept:
         return Kept(self.keep)
 
+    @property
+    def early(self) -> LowRankFisherMass:
+        return self
+
     def estimate(self, seen: Kept) -> LowRank:
-        draws, gradients = (torch.stack(each, 1).double() for each in (seen.draws, seen.gradients))  # [chain, n, dim]
-        chains, dtype = len(draws), seen.draws[0].dtype
-        draws, gradients = (each - each.mean(1, keepdim=True) for each in (draws, gradients))
-        good = moving(draws.square().mean(1), gradients.square().mean(1))
-        if not bool(good.any()):
+        parts = centred(seen, self.pooled)
+        if not parts:
             return self.start(seen.draws[0])
-        whole = [(draws[good].flatten(0, 1), gradients[good].flatten(0, 1))]
-        if not self.pooled:
-            whole = [(draws[c], gradients[c]) if good[c] else whole[0] for c in range(chains)]
-        parts = zip(*(self._one(x, g) for x, g in whole), strict=True)
-        scale, vectors, values = (torch.stack(part).to(dtype) for part in parts)
-        full = chains if self.pooled else -1
+        each = zip(*(self._one(x, g) for x, g in parts), strict=True)
+        scale, vectors, values = (torch.stack(part).to(seen.draws[0].dtype) for part in each)
+        full = len(seen.draws[0]) if self.pooled else -1
         return LowRank(scale.expand(full, -1), vectors.expand(full, -1, -1), values.expand(full, -1))
 
     def _one(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """σ, V and Λ from centred draws and gradients ``[n, dim]``."""
-        n, dim = x.shape
-        tiny = torch.finfo(torch.float32).tiny ** 0.5
-        spread = x.square().mean(0).clamp(min=tiny), g.square().mean(0).clamp(min=tiny)
-        scale = (spread[0] / spread[1]).pow(0.25).clamp(1e-5, 1e5)
-        x, g = x / scale / n**0.5, g * scale / n**0.5
-        basis = _basis(x, g)
-        cov_x, cov_g = ((a @ basis).mT @ (a @ basis) + REGULAR * torch.eye(basis.shape[1]).to(a) for a in (x, g))
-        values, within = torch.linalg.eigh(_geometric_mean(cov_x, cov_g))
+        dim = x.shape[1]
+        scale, basis, sigma = fisher(x, g)
+        values, within = torch.linalg.eigh(sigma)
         far = values.log().abs()
         used = far.topk(min(self.rank, dim, len(far))).indices
         values = torch.where(far[used] > torch.tensor(self.cutoff).log(), values[used], 1.0)
         vectors = basis @ within[:, used]
         lacking = min(self.rank, dim) - len(used)
         return scale, pad(vectors, (0, lacking)), pad(values, (0, lacking), value=1.0)
+
+
+def centred(seen: Kept, pooled: bool) -> list[tuple[Tensor, Tensor]]:
+    """Draws and gradients ``[n, dim]`` in float64, less their mean in each chain: of all chains together, or, not
+    ``pooled``, of each. Chains that are stuck or lost are left out, or take the others'; where all are, nothing is returned.
+    """
+    draws, gradients = (torch.stack(each, 1).double() for each in (seen.draws, seen.gradients))  # [chain, n, dim]
+    draws, gradients = (each - each.mean(1, keepdim=True) for each in (draws, gradients))
+    good = moving(draws.square().mean(1), gradients.square().mean(1))
+    if not bool(good.any()):
+        return []
+    whole = draws[good].flatten(0, 1), gradients[good].flatten(0, 1)
+    return [whole] if pooled else [(draws[c], gradients[c]) if good[c] else whole for c in range(len(draws))]
+
+
+def fisher(x: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """σ ``[dim]``, an orthonormal basis ``[dim, m]`` of what is known, and Σ ``[m, m]`` in it and in units of σ, from
+    centred draws and gradients ``[n, dim]``."""
+    n = len(x)
+    tiny = torch.finfo(torch.float32).tiny ** 0.5
+    spread = x.square().mean(0).clamp(min=tiny), g.square().mean(0).clamp(min=tiny)
+    scale = (spread[0] / spread[1]).pow(0.25).clamp(1e-5, 1e5)
+    x, g = x / scale / n**0.5, g * scale / n**0.5
+    basis = _basis(x, g)
+    added = (LITTLE if n > 2 * x.shape[1] else REGULAR) * torch.eye(basis.shape[1]).to(x)
+    cov_x, cov_g = ((a @ basis).mT @ (a @ basis) + added for a in (x, g))
+    return scale, basis, _geometric_mean(cov_x, cov_g)
 
 
 def _basis(x: Tensor, g: Tensor) -> Tensor:

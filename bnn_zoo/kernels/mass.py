@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._tree import node
-from .metric import Dense, Diagonal, Metric
+from .metric import Diagonal, Metric
 
 
 @node
@@ -72,7 +72,10 @@ def shared(each: Tensor, good: Tensor, pooled: bool) -> Tensor:
 
 @runtime_checkable
 class MassMatrix(Protocol):
-    """A rule from what was seen in warm-up to a metric. ``pooled``: one for all chains of a process, or one for each."""
+    """A rule from what was seen in warm-up to a metric. ``pooled``: one for all chains of a process, or one for each.
+
+    A rule may have another for the first, short windows, ``early``, whose metrics are of the same type.
+    """
 
     @property
     def pooled(self) -> bool: ...
@@ -93,6 +96,10 @@ class DiagonalMass:
     """
 
     pooled: bool = True
+
+    @property
+    def early(self) -> FisherMass:
+        return FisherMass(self.pooled)
 
     def start(self, position: Tensor) -> Diagonal:
         return Diagonal(torch.ones_like(position))
@@ -120,6 +127,10 @@ class FisherMass:
 
     pooled: bool = True
 
+    @property
+    def early(self) -> FisherMass:
+        return self
+
     def start(self, position: Tensor) -> Diagonal:
         return Diagonal(torch.ones_like(position))
 
@@ -134,56 +145,3 @@ class FisherMass:
         draws, gradients = shared(draws, good, self.pooled), shared(gradients, good, self.pooled)
         tiny = torch.finfo(draws.dtype).tiny ** 0.5
         return Diagonal((draws.clamp(min=tiny) / gradients.clamp(min=tiny)).sqrt().clamp(1e-10, 1e10))
-
-
-@dataclass(frozen=True)
-class DenseMass:
-    """As ``DiagonalMass`` with the whole covariance: for up to a few hundred strongly correlated dimensions.
-
-    Shrunk towards its own diagonal, which keeps it positive definite whatever the units: by ``5e-3 / (n + 5)``, or by
-    ``d / (n + d)`` while there are few draws for d dimensions.
-    """
-
-    pooled: bool = True
-
-    def start(self, position: Tensor) -> Dense:
-        eye = torch.eye(position.shape[-1], dtype=position.dtype, device=position.device)
-        eye = eye.expand(len(position), -1, -1)
-        return Dense(eye, eye)
-
-    def estimator(self) -> Welford:
-        return Welford(dense=True)
-
-    def estimate(self, seen: Welford) -> Dense:
-        covariance, n = seen.variance, seen.count
-        good = moving(covariance.diagonal(dim1=-2, dim2=-1)) & covariance.isfinite().all(-1).all(-1)
-        if not bool(good.any()):
-            return self.start(seen.mean)
-        covariance = shared(covariance, good, self.pooled)
-        chains, dim = seen.mean.shape
-        if self.pooled:
-            covariance, n = covariance[:1], n * int(good.sum())
-        shrink = 5e-3 / (n + 5.0) if n > 2 * dim else dim / (n + dim)
-        covariance, cholesky = positive_definite(covariance, shrink)
-        return Dense(covariance.expand(chains, -1, -1), cholesky.expand(chains, -1, -1))
-
-
-def positive_definite(covariance: Tensor, shrink: float) -> tuple[Tensor, Tensor]:
-    """``(1 − shrink) Σ + shrink diag(Σ)`` and its Cholesky factor, for ``Σ [chain, dim, dim]``.
-
-    Where rounding leaves no positive definite matrix, ten times the shrinkage, and so on: at 1 only the diagonal is left.
-    A coordinate that never moved takes the smallest variance of the others.
-    """
-    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
-    moved = diagonal > 0
-    least = diagonal.masked_fill(~moved, torch.inf).amin(-1, keepdim=True)
-    covariance = covariance + torch.diag_embed(torch.where(moved, 0.0, least))
-    only = torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
-    share = covariance.new_full((len(covariance), 1, 1), shrink)
-    while True:
-        shrunk = torch.lerp(covariance, only, share)
-        cholesky, failed = torch.linalg.cholesky_ex(shrunk)
-        again = (failed > 0)[:, None, None] & (share < 1.0)
-        if not bool(again.any()):
-            return shrunk, cholesky
-        share = torch.where(again, (10.0 * share).clamp(max=1.0), share)

@@ -8,7 +8,7 @@ from bnn_zoo._random import OneStream
 from bnn_zoo.kernels.adaptation import DualAveraging
 from bnn_zoo.kernels.hmc import Dynamics
 
-RULES = [bz.DiagonalMass, bz.FisherMass, bz.DenseMass, bz.LowRankFisherMass]
+RULES = [bz.DiagonalMass, bz.FisherMass, bz.DenseMass, bz.DenseFisherMass, bz.LowRankFisherMass]
 DIM, CHAINS, DRAWS = 5, 4, 400
 SCALES = torch.tensor([0.1, 1.0, 10.0, 0.5, 3.0])
 
@@ -78,7 +78,7 @@ def test_a_dense_mass_matrix_of_directions_equal_to_rounding():
     torch.testing.assert_close(metric.covariance[0].diagonal().log(), 2 * torch.logspace(-3, 3, 40).log(), atol=0.1, rtol=0)
 
 
-@pytest.mark.parametrize("rule", [*RULES[3:], *(pytest.param(r, marks=pytest.mark.slow) for r in RULES[:3])])
+@pytest.mark.parametrize("rule", [*RULES[4:], *(pytest.param(r, marks=pytest.mark.slow) for r in RULES[:4])])
 def test_a_run_with_a_chain_that_cannot_move_samples_with_the_others(rule):
     """For the last chain the density is zero everywhere but at its start: every proposal is refused."""
     target = torch.distributions.Normal(torch.zeros(3), torch.tensor([0.2, 1.0, 4.0]))
