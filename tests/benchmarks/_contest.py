@@ -1,7 +1,8 @@
-"""What ess.py and gradients.py share: contestants in fresh processes, and one and the same judgement of their draws."""
+"""What ess.py, gradients.py and classical.py share: contestants in fresh processes, and one judgement of their draws."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -17,25 +18,32 @@ from bnn_zoo.diagnostics import ess_bulk, rhat
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PEERS = HERE / "peers"
-LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "JAX_ENABLE_X64", "JAX_COMPILATION_CACHE_DIR")
+LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "JAX_ENABLE_X64")
 
 
 class Absent(Exception):
     """A contestant whose library is not there."""
 
 
-def launch(python: str, script: Path, *args: Any, devices: int = 1, platform: str = "cpu") -> str:
+def launch(
+    python: str, script: Path, *args: Any, devices: int = 1, platform: str = "cpu", caches: Path | None = None
+) -> str:
     """Run a script in a fresh process with all cores and cold compiler caches; return what it printed.
 
-    ``devices``: into how many devices JAX divides the CPU. Raises RuntimeError with the end of its errors where it fails.
+    ``devices``: into how many devices JAX divides the CPU. ``caches``: a folder for the compiler caches, kept: a second run
+    with it finds what the first compiled, JAX's too. Raises RuntimeError with the end of its errors where it fails.
     """
-    with tempfile.TemporaryDirectory() as cold:
+    with tempfile.TemporaryDirectory() as empty:
+        folder = caches or empty
         environment = {k: v for k, v in os.environ.items() if k not in LIMITS} | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
-            "TORCHINDUCTOR_CACHE_DIR": f"{cold}/inductor",
-            "TRITON_CACHE_DIR": f"{cold}/triton",
-            "XDG_CACHE_HOME": cold,
-            "JAX_ENABLE_COMPILATION_CACHE": "false",
+            "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+            "TRITON_CACHE_DIR": f"{folder}/triton",
+            "XDG_CACHE_HOME": str(folder),
+            "JAX_ENABLE_COMPILATION_CACHE": "true" if caches else "false",
+            "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             "JAX_PLATFORMS": platform,
             "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
         }
@@ -68,6 +76,18 @@ def write_data(table: Any, path: Path) -> Path:
     names = ("x", "y", "x_test", "y_test", "y_mean", "y_scale")
     np.savez(path, **{name: np.asarray(getattr(table, name)) for name in names})
     return path
+
+
+def append(path: Path | None, columns: list[str], row: dict[str, Any]) -> None:
+    """Add a row to a CSV file, with a header where the file is new; nothing without a path."""
+    if path is None:
+        return
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def log_likelihood(f: np.ndarray, noise: np.ndarray, table: Any) -> float:

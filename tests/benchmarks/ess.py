@@ -19,7 +19,6 @@ of MCLMC on the set whose noise is a hundredth of the targets' spread.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import sys
 import tempfile
@@ -31,7 +30,7 @@ import _leapfrogs
 import numpy as np
 import torch
 from _common import uci
-from _contest import PEERS, Absent, judge, last_json, launch, need, peers_python, write_data
+from _contest import PEERS, Absent, append, judge, last_json, launch, need, peers_python, write_data
 from _ours import CONTESTANTS
 
 SHOWN = {
@@ -114,7 +113,7 @@ def contest(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
                     continue
                 made[sampler] = row | {"data": name, "split": args.split, "round": turn, "contestant": sampler}
                 show(made[sampler])
-                write(args.csv, made[sampler])
+                append(args.csv, COLUMNS, made[sampler])
             rows += made.values()
     return rows
 
@@ -122,17 +121,6 @@ def contest(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
 def show(row: dict[str, Any]) -> None:
     cells = "".join(f"{format(row[column], style):>17s}" for column, style in SHOWN.items())
     print(f"{row['contestant']:20s}{cells}  {row['note']}", flush=True)
-
-
-def write(path: Path | None, row: dict[str, Any]) -> None:
-    if path is None:
-        return
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def conclude(rows: list[dict[str, Any]]) -> None:
