@@ -45,7 +45,7 @@ def test_where_there_is_nothing_to_join():
 def test_in_a_run(asked, monkeypatch):
     """Compiled without a word where it pays; ``compile=False`` holds."""
     made = []
-    monkeypatch.setattr(compiled.torch, "compile", lambda f, **_: made.append(f) or f)
+    monkeypatch.setattr(compiled, "compile_graph", lambda f, _: made.append(f) or f.forward)
     monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT", 0.01)
     backend = bz.HMC(chains=2, warmup=20, draws=20, processes=1, compile=asked)
     draws = backend.run(regression, orthogonal_design(16), progress=False)
@@ -53,10 +53,10 @@ def test_in_a_run(asked, monkeypatch):
 
 
 def test_nobody_asked_for_a_compiler(monkeypatch):
-    def no_compiler(f, **_):
+    def no_compiler(f, _):
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr(compiled.torch, "compile", no_compiler)
+    monkeypatch.setattr(compiled, "compile_graph", no_compiler)
     monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT", 0.01)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

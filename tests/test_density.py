@@ -502,6 +502,10 @@ def test_compile_gives_the_same(monkeypatch):
     torch.testing.assert_close(got, plain(position))
 
 
+def unsupported(*_, **settings):
+    raise RuntimeError("torch.compile is not supported on Python 3.99")
+
+
 def test_compile_failing_falls_back_with_one_warning(monkeypatch):
     def no_compiler(graph, **settings):
         def call(*inputs):
@@ -509,6 +513,7 @@ def test_compile_failing_falls_back_with_one_warning(monkeypatch):
 
         return call
 
+    monkeypatch.setattr(torch._inductor, "compile", unsupported)
     monkeypatch.setattr(graph.torch, "compile", no_compiler)
     monkeypatch.setattr("bnn_zoo.density.log_joint.PATIENCE", 1)
     plain, compiled = LogJoint(regression, (ROWS_X, ROWS_Y)), LogJoint(regression, (ROWS_X, ROWS_Y), compile=True)
@@ -523,9 +528,7 @@ def test_compile_failing_falls_back_with_one_warning(monkeypatch):
 def test_compile_refusing_at_once_falls_back(monkeypatch):
     """torch.compile itself may raise (Python too new, no support), not only the first call."""
 
-    def unsupported(graph, **settings):
-        raise RuntimeError("torch.compile is not supported on Python 3.99")
-
+    monkeypatch.setattr(torch._inductor, "compile", unsupported)
     monkeypatch.setattr(graph.torch, "compile", unsupported)
     monkeypatch.setattr("bnn_zoo.density.log_joint.PATIENCE", 0)
     compiled = LogJoint(regression, (ROWS_X, ROWS_Y), compile=True)

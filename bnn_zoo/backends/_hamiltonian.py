@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._ranks import ALONE, Pool
 from ..diagnostics import bfmi
-from ..kernels.dense import DenseMass
+from ..kernels.dense import DenseFisherMass, DenseMass
 from ..kernels.mass import DiagonalMass, MassMatrix
 from ..kernels.window_adaptation import WindowAdaptation, WindowState
 from ._chains import FullBatch, Start
@@ -20,9 +20,9 @@ __all__ = ["Hamiltonian", "Start"]
 
 TRACED = ("step_size", "n_steps", "lp")
 """Statistics of the warm-up that go into the history."""
-CORRELATED = 300
-"""Dimensions up to which correlations are learnt by default: of so many a product with the matrix costs less than most
-gradients, and warm-up has more draws than dimensions."""
+FEW, CORRELATED = 20, 300
+"""Dimensions up to which correlations are learnt by default: from the draws of a warm-up, which are many for so few, and
+from draws and gradients, while a product with the matrix costs less than most gradients."""
 ENOUGH = 100
 """Draws of a chain from which the mixing of its energies is judged."""
 
@@ -41,6 +41,13 @@ def said(carry: SamplingState) -> str:
     return f"step size {step_size:.2e}, {int(carry.diverged.sum())} divergences"
 
 
+def by_default(dim: int) -> MassMatrix:
+    """The mass matrix for so many dimensions where none is asked for; measured by ``tests/benchmarks/mass.py``."""
+    if dim > CORRELATED:
+        return DiagonalMass()
+    return DenseMass() if dim <= FEW else DenseFisherMass()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hamiltonian(FullBatch):
     """Settings that HMC and NUTS have in common, besides those of ``FullBatch``.
@@ -51,8 +58,8 @@ class Hamiltonian(FullBatch):
         where the tuning starts; None finds a reasonable one.
     mass_matrix
         ``DiagonalMass()``, ``FisherMass()``, ``LowRankFisherMass()``, ``DenseMass()`` or ``DenseFisherMass()``; with
-        ``pooled=False`` each chain tunes its own mass matrix and step size. None: correlations too, ``DenseMass()``, up to
-        300 dimensions, and ``DiagonalMass()`` beyond.
+        ``pooled=False`` each chain tunes its own mass matrix and step size. None: correlations too, by ``DenseMass()`` up to
+        20 dimensions and by ``DenseFisherMass()`` up to 300; ``DiagonalMass()`` beyond.
     """
 
     target_accept: float = 0.8
@@ -88,7 +95,7 @@ class Hamiltonian(FullBatch):
             self.warmup_kernel,
             self.warmup,
             self.target_accept,
-            self.mass_matrix or (DenseMass() if dim <= CORRELATED else DiagonalMass()),
+            self.mass_matrix or by_default(dim),
             self.step_size,
             self.opening_kernel,
             **more,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functionalize
 
 from .._interrupt import gently
-from .._torch import compiler_options, look_at_cpu, make_fx
+from .._torch import compile_graph, look_at_cpu, make_fx
 from .agreement import same_outputs
 
 
@@ -61,11 +61,11 @@ class Compiled:
     @gently()
     def _prove(self, *inputs: Tensor) -> None:
         try:
-            compiled = torch.compile(self.graph.forward, dynamic=False, options=compiler_options(inputs[0].device))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the compiler's own deprecations
                 # inputs that are the same tensor in the first call would be taken for one in all: it gets copies
                 apart = tuple(t.clone(memory_format=torch.contiguous_format) for t in inputs)
+                compiled = compile_graph(self.graph, apart)
                 got = compiled(*apart)
             if same_outputs(got, self.graph, apart):
                 self.call = compiled
