@@ -202,9 +202,13 @@ class FullBatch:
             )
         return made
 
+    def expected(self, dim: int) -> int:
+        """Gradients of a transition, about, on a posterior of so many dimensions."""
+        return self.gradients
+
     def _pays(self, log_joint: LogJoint, chains: int) -> bool:
         """Whether ``compile=None`` means to compile."""
-        gradients = (self.warmup + self.draws * self.thinning) * self.gradients
+        gradients = (self.warmup + self.draws * self.thinning) * self.expected(log_joint.dim)
         chunked = self.row_chunk or isinstance(log_joint, ChunkedLogJoint)
         return not chunked and pays(log_joint, chains, gradients)
 

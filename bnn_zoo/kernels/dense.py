@@ -51,7 +51,8 @@ class DenseFisherMass:
     """``FisherMass`` with all correlations: for up to some hundred dimensions. Right from few draws, for a normal posterior.
     Seyboldt, Carlson & Carpenter 2026 (nutpie).
 
-    Outside the space that few draws and gradients span it is ``FisherMass``. keep: as of ``LowRankFisherMass``.
+    While there are fewer draws than twice the dimensions it is ``FisherMass``: the directions that draws of a network on its
+    way span are those of the way. keep: as of ``LowRankFisherMass``.
     """
 
     pooled: bool = True
@@ -83,6 +84,8 @@ class DenseFisherMass:
 
     def _one(self, x: Tensor, g: Tensor) -> Tensor:
         scale, basis, sigma = fisher(x, g)
+        if len(x) < 2 * len(scale):
+            return torch.diag(scale.square())
         eye = torch.eye(len(sigma)).to(sigma)
         around = torch.eye(len(scale)).to(scale) + basis @ (sigma - eye) @ basis.mT
         return scale[:, None] * around * scale
