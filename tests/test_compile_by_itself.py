@@ -33,15 +33,6 @@ def test_by_the_length_of_the_run(backend, pays):
     assert backend._pays(bz.LogJoint(NETWORK, ROWS), 2) is pays
 
 
-def test_few_dimensions_have_short_trajectories():
-    """Correlations are learnt: a run that would compile with scales alone takes less than compiling does."""
-    small = bz.BNN(bz.nets.MLP(2, 1, hidden=(4,)), bz.priors.Normal(1.0), bz.likelihoods.Gaussian())
-    log_joint = bz.LogJoint(small, (ROWS[0][:, :2], ROWS[1]))
-    assert log_joint.dim == 18 and not bz.NUTS(**LONG)._pays(log_joint, 2)
-    assert bz.NUTS(**LONG, mass_matrix=bz.DiagonalMass())._pays(log_joint, 2)
-    assert bz.NUTS(warmup=5_000, draws=5_000)._pays(log_joint, 2)
-
-
 def test_where_there_is_nothing_to_join():
     """A linear model has few operations, convolutions have a library of their own."""
     assert not bz.NUTS(**LONG)._pays(bz.LogJoint(regression, orthogonal_design(16)), 2)

@@ -202,23 +202,17 @@ class FullBatch:
             )
         return made
 
-    def expected(self, dim: int) -> int:
-        """Gradients of a transition, about, on a posterior of so many dimensions."""
-        return self.gradients
-
     def _pays(self, log_joint: LogJoint, chains: int) -> bool:
         """Whether ``compile=None`` means to compile."""
-        gradients = (self.warmup + self.draws * self.thinning) * self.expected(log_joint.dim)
+        gradients = (self.warmup + self.draws * self.thinning) * self.gradients
         chunked = self.row_chunk or isinstance(log_joint, ChunkedLogJoint)
         return not chunked and pays(log_joint, chains, gradients)
 
     def _prepare(self, log_joint: LogJoint, chains: int) -> None:
-        """Before forking, trace what processes then share; with ``compile=True`` also make one transition, thrown away.
-
-        Where nobody asked for it, each process compiles when it comes to it, and the second finds the first's in the cache.
-        """
+        """Before forking, trace what processes then share; where the run is compiled also make one transition, thrown away:
+        each process would compile the same, at the same time."""
         log_joint.build(chains)
-        if not self.compile:
+        if not log_joint.compile:
             return
         run = self._ready(log_joint, Recorder(1), 0, range(chains))
         run.begin(BestOf(steps=0)(log_joint, chains, torch.Generator(log_joint.device).manual_seed(0)))

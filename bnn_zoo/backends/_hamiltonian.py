@@ -23,8 +23,6 @@ TRACED = ("step_size", "n_steps", "lp")
 FEW, CORRELATED = 20, 300
 """Dimensions up to which correlations are learnt by default: from the draws of a warm-up, which are many for so few, and
 from draws and gradients, while a product with the matrix costs less than most gradients."""
-SHORT = 16
-"""Gradients of a transition, at most about, where correlations of few dimensions are learnt: 4 to 11 on posteriordb."""
 ENOUGH = 100
 """Draws of a chain from which the mixing of its energies is judged."""
 
@@ -106,9 +104,6 @@ class Hamiltonian(FullBatch):
     @property
     def pooled(self) -> bool:
         return self.mass_matrix is None or self.mass_matrix.pooled
-
-    def expected(self, dim: int) -> int:
-        return min(self.gradients, SHORT) if self.mass_matrix is None and dim <= FEW else self.gradients
 
     def program(self, dim: int, chains: int, pool: Pool = ALONE) -> Sampling:
         return self._program(self.tuned(dim, pool=pool))
