@@ -128,6 +128,8 @@ def compile_graph(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[.
             fakes: list[Any] = [mode.from_tensor(t, static_shapes=True) for t in inputs]
             compiled: Callable[..., Any] = torch._inductor.compile(graph, fakes, options=options)
     except RuntimeError:
+        filtering = getattr(torch.compiler, "skip_all_guards_unsafe", None)  # since 2.8; without it calls cost more
+        options |= {} if filtering is None else {"guard_filter_fn": filtering}
         return torch.compile(graph.forward, dynamic=False, options=options)
     return lambda *tensors: tuple(compiled(*tensors))
 

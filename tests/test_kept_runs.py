@@ -100,6 +100,16 @@ def test_a_run_broken_in_two_places_is_the_unbroken_one(name, tmp_path, monkeypa
     same(whole, bz.fit(MODEL, rows(), backend, progress=False, checkpoint=tmp_path / "run"))
 
 
+@pytest.mark.parametrize(
+    "mass", [bz.DenseMass(), *(pytest.param(m, marks=pytest.mark.slow) for m in (bz.DenseFisherMass(), bz.DiagonalMass()))]
+)
+def test_a_warm_up_broken_in_early_windows_and_after_them(mass, tmp_path, monkeypatch):
+    """Before transitions 7, 12, 52 and 82: cut trajectories, draws and gradients kept, moments of Stan's first window."""
+    backend = alone("NUTS", warmup=155, draws=3, max_tree_depth=1, mass_matrix=mass)
+    whole = bz.fit(MODEL, rows(), backend, progress=False)
+    same(whole, in_parts(backend, rows(), tmp_path / "run", monkeypatch, (7, 5, 40, 30)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_run_broken_anywhere(name, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .low_rank import LITTLE, REGULAR, Kept, centred, fisher
+from .low_rank import LITTLE, REGULAR, Kept, centred, fisher, scales
 from .mass import Welford, moving, shared
 from .metric import Dense
 
@@ -83,15 +83,16 @@ class DenseFisherMass:
         return Dense(*(part.to(dtype).expand(full, -1, -1) for part in made))
 
     def _one(self, x: Tensor, g: Tensor) -> Tensor:
+        if len(x) < 2 * x.shape[1]:
+            return torch.diag(scales(x, g).square())
         scale, basis, sigma = fisher(x, g)
-        if len(x) < 2 * len(scale):
-            return torch.diag(scale.square())
         eye = torch.eye(len(sigma)).to(sigma)
         around = torch.eye(len(scale)).to(scale) + basis @ (sigma - eye) @ basis.mT
         return scale[:, None] * around * scale
 
 
 def unit(position: Tensor) -> Dense:
+    """The unit matrix for each chain of ``position [chain, dim]``."""
     eye = torch.eye(position.shape[-1], dtype=position.dtype, device=position.device).expand(len(position), -1, -1)
     return Dense(eye, eye)
 

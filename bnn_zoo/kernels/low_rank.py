@@ -136,13 +136,17 @@ def centred(seen: Kept, pooled: bool) -> list[tuple[Tensor, Tensor]]:
     return [whole] if pooled else [(draws[c], gradients[c]) if good[c] else whole for c in range(len(draws))]
 
 
+def scales(x: Tensor, g: Tensor) -> Tensor:
+    """σ ``[dim]`` of ``FisherMass``: the root of sd(draws) / sd(gradients), from centred ones ``[n, dim]``."""
+    tiny = torch.finfo(torch.float32).tiny ** 0.5
+    spread = x.square().mean(0).clamp(min=tiny), g.square().mean(0).clamp(min=tiny)
+    return (spread[0] / spread[1]).pow(0.25).clamp(1e-5, 1e5)
+
+
 def fisher(x: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """σ ``[dim]``, an orthonormal basis ``[dim, m]`` of what is known, and Σ ``[m, m]`` in it and in units of σ, from
     centred draws and gradients ``[n, dim]``."""
-    n = len(x)
-    tiny = torch.finfo(torch.float32).tiny ** 0.5
-    spread = x.square().mean(0).clamp(min=tiny), g.square().mean(0).clamp(min=tiny)
-    scale = (spread[0] / spread[1]).pow(0.25).clamp(1e-5, 1e5)
+    n, scale = len(x), scales(x, g)
     x, g = x / scale / n**0.5, g * scale / n**0.5
     basis = _basis(x, g)
     added = (LITTLE if n > 2 * x.shape[1] else REGULAR) * torch.eye(basis.shape[1]).to(x)
