@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import bnn_zoo as bz
+from bnn_zoo._tree import take_apart
 from bnn_zoo.backends._kept import about_run
 from bnn_zoo.catalogue import of
 from bnn_zoo.density import LogJoint
@@ -100,12 +101,43 @@ def test_a_run_broken_in_two_places_is_the_unbroken_one(name, tmp_path, monkeypa
     same(whole, bz.fit(MODEL, rows(), backend, progress=False, checkpoint=tmp_path / "run"))
 
 
+def long_enough(**settings):
+    """For all windows of the warm-up, with trajectories of a step."""
+    return alone("NUTS", warmup=155, draws=1, max_tree_depth=1, **settings)
+
+
+LAID_OUT = {
+    **{name: alone(name) for name in METHODS},
+    "default, one chain": long_enough(chains=1),
+    "dense, one chain": long_enough(chains=1, mass_matrix=bz.DenseMass()),
+    "dense": long_enough(chains=2, mass_matrix=bz.DenseMass()),
+    "low rank": long_enough(chains=2, mass_matrix=bz.LowRankFisherMass(rank=3)),
+    "each its own": long_enough(chains=2, mass_matrix=bz.DenseFisherMass(pooled=False)),
+}
+OFTEN = KINDS | {"dense, one chain", "low rank"}
+
+
+@pytest.mark.parametrize("name", [n if n in OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in LAID_OUT])
+def test_states_are_laid_out_as_they_are_read(name, tmp_path, monkeypatch):
+    """A matrix stored by columns, or shared by chains, may give products with other last bits than what is read back."""
+    found = set()
+
+    def looking(tree):
+        skeleton, tensors = take_apart(tree)
+        found.update(name for name, tensor in tensors.items() if not tensor.is_contiguous())
+        return skeleton, tensors
+
+    monkeypatch.setattr("bnn_zoo.run._state.take_apart", looking)
+    bz.fit(MODEL, rows(), LAID_OUT[name], progress=False, checkpoint=tmp_path / "run", every=0)
+    assert not found
+
+
 @pytest.mark.parametrize(
     "mass", [bz.DenseMass(), *(pytest.param(m, marks=pytest.mark.slow) for m in (bz.DenseFisherMass(), bz.DiagonalMass()))]
 )
 def test_a_warm_up_broken_in_early_windows_and_after_them(mass, tmp_path, monkeypatch):
     """Before transitions 7, 12, 52 and 82: cut trajectories, draws and gradients kept, moments of Stan's first window."""
-    backend = alone("NUTS", warmup=155, draws=3, max_tree_depth=1, mass_matrix=mass)
+    backend = long_enough(mass_matrix=mass)
     whole = bz.fit(MODEL, rows(), backend, progress=False)
     same(whole, in_parts(backend, rows(), tmp_path / "run", monkeypatch, (7, 5, 40, 30)))
 

@@ -42,6 +42,12 @@ def each_rate(rate: Tensor) -> Tensor:
     return rate
 
 
+def laid_out(metric: Any) -> Any:
+    """The metric with its tensors chain by chain and row by row, as a run that is taken up again reads them: products of a
+    matrix stored by columns, or shared by chains, may have other last bits."""
+    return type(metric)(*(part.contiguous() for part in metric))
+
+
 @dataclass(frozen=True)
 class WindowAdaptation:
     """``kernel`` with the parameters ``Dynamics`` that ``warmup`` steps of ``warming`` find; then they stay.
@@ -87,7 +93,7 @@ class WindowAdaptation:
 
     def init(self, position: Tensor, target: LogJointFn, random: Randomness) -> WindowState:
         mass, inner = self.mass_matrix, self.kernel.init(position, target, random)
-        metric, guess = mass.start(position), position.new_full((len(position),), self.step_size or 0.1)
+        metric, guess = laid_out(mass.start(position)), position.new_full((len(position),), self.step_size or 0.1)
         stepper = DualAveraging(self.target_accept, pooled=mass.pooled)
         first = guess if self.step_size else self.first(target, inner, metric, guess, random)
         stepper.restart(self._pool.every(first))
@@ -112,7 +118,7 @@ class WindowAdaptation:
         if rule is not None and state.step in ends:
             estimate: Any = rule.estimate(pool.tree(seen))
             following = self._window(state.step + 1)[0] or self.mass_matrix
-            metric, seen = type(estimate)(*map(pool.own, estimate)), following.estimator()
+            metric, seen = laid_out(type(estimate)(*map(pool.own, estimate))), following.estimator()
             stepper.restart(pool.every(self.first(target, state.inner, metric, pool.own(stepper.final), random)))
         step_size = pool.own(stepper.final if state.step == self.warmup else stepper.step_size)
         return state._replace(parameters=Dynamics(metric, step_size), seen=seen)
