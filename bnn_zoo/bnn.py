@@ -201,7 +201,7 @@ def _check_width(likelihood: Any, f: Tensor, x: Tensor, y: Tensor | None) -> Non
         return
     outputs = f"{wanted[0]} output{'s' * (wanted[0] != 1)}"
     such = f", as nets.MLP({x.shape[1]}, {wanted[0]}) has" if x.dim() == 2 else ""
-    of_y = "" if y is None else f" for y of shape {tuple(y.shape)}"
+    of_y = "" if y is None else f" for y of shape (n{', ' if y.dim() > 1 else ','}{', '.join(map(str, y.shape[1:]))})"
     raise ModelError(
         f"{likelihood} needs {outputs} of the net{of_y}, got {width}: give the net's last layer {outputs}{such}, or take "
         "another likelihood"

@@ -422,9 +422,14 @@ def read_dataset(data: Dataset[Any], count: int | None = None) -> tuple[Any, ...
 
 
 def check_exportable(model: Model, data: Any) -> None:
-    """Raise ModelError for names of sites that could not be exported after the fit, at the cost of one run of the model."""
+    """Raise ModelError for names of sites that could not be exported after the fit, at the cost of one run of the model: on
+    one row where rows are independent, as all rows of a network that convolves may not fit into memory."""
     try:
-        found = contents(model, read_dataset(data, 1) if isinstance(data, Dataset) else tuple(data))
+        if isinstance(data, Dataset):
+            rows = read_dataset(data, 1)
+        else:
+            rows = tuple(t[:1] if rows_alone(model) and isinstance(t, Tensor) else t for t in data)
+        found = contents(model, rows)
     except (DataError, IndexError):  # data of other kinds, or that do not fit: the backend says so
         return
     export.check_names({**found.latent, **found.fixed}, found.observed)

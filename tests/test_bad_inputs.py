@@ -167,13 +167,13 @@ TABLE = {
     "y of two columns": (
         fit(X, Y[:, None].expand(N, 2)),
         ModelError,
-        r"Gaussian\(.*\) needs 2 outputs of the net for y of shape \(8, 2\), got 1: .* as nets\.MLP\(3, 2\) has",
+        r"Gaussian\(.*\) needs 2 outputs of the net for y of shape \(n, 2\), got 1: .* as nets\.MLP\(3, 2\) has",
     ),
     "y of three axes": (fit(X, Y[:, None, None]), DataError, r"y must have the shape .* \(8,\), got \(8, 1, 1\)"),
     "y as one column of two": (
         fit(X, Y, model=bnn(2)),
         ModelError,
-        r"Gaussian\(.*\) needs 1 output of the net for y of shape \(8,\), got 2: .* 1 output, as nets\.MLP\(3, 1\) has",
+        r"Gaussian\(.*\) needs 1 output of the net for y of shape \(n,\), got 2: .* 1 output, as nets\.MLP\(3, 1\) has",
     ),
     "y as a column, raw model": (
         fit(X, Y[:, None], model=regression),
@@ -352,12 +352,12 @@ TABLE = {
     "one output for classes": (
         fit(X, LABELS, model=bnn(1, bz.likelihoods.Categorical())),
         ModelError,
-        r"Categorical expects .* at least two .* got \(8, 1\): change the size of the last layer",
+        r"Categorical expects .* at least two .* got \[rows, 1\]: change the size of the last layer",
     ),
     "two outputs for Bernoulli": (
         fit(X, LABELS % 2, model=bnn(2, bz.likelihoods.Bernoulli())),
         ModelError,
-        r"Bernoulli\(\) needs 1 output of the net for y of shape \(8,\), got 2: .* as nets\.MLP\(3, 1\) has",
+        r"Bernoulli\(\) needs 1 output of the net for y of shape \(n,\), got 2: .* as nets\.MLP\(3, 1\) has",
     ),
     "three outputs for mean and sd": (
         fit(X, Y, model=bnn(3, bz.likelihoods.HeteroscedasticGaussian())),

@@ -268,9 +268,9 @@ def test_targets_outside_the_support_are_refused_before_work(name, wrong):
 @pytest.mark.parametrize(
     "likelihood, outputs, message",
     [
-        (Bernoulli(), 2, r"Bernoulli expects .* one output \(for several classes use Categorical\), got \(5, 2\)"),
-        (Categorical(), 1, r"Categorical expects .* at least two \(for one output use Bernoulli\), got \(5, 1\)"),
-        (HeteroscedasticGaussian(), 3, r"HeteroscedasticGaussian expects .* two outputs .* got \(5, 3\): change the size"),
+        (Bernoulli(), 2, r"Bernoulli expects .* one output \(for several classes use Categorical\), got \[rows, 2\]"),
+        (Categorical(), 1, r"Categorical expects .* at least two \(for one output use Bernoulli\), got \[rows, 1\]"),
+        (HeteroscedasticGaussian(), 3, r"HeteroscedasticGaussian expects .* two outputs .* got \[rows, 3\]: change"),
     ],
     ids=["Bernoulli", "Categorical", "HeteroscedasticGaussian"],
 )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
+import bnn_zoo as bz
 from bnn_zoo.data import minibatches
 
 SIZE, BATCH, CHAINS = 23, 5, 3
@@ -100,3 +101,30 @@ def test_augmentation_is_another_for_each_row_chain_step_and_seed():
     ]
     numbers = torch.stack(noise).flatten()
     assert ((numbers > 0) & (numbers < 0.01)).all() and len((1e9 * numbers).round().unique()) > 0.99 * len(numbers)
+
+
+class OnFew(torch.nn.Module):
+    """A network that would not have the memory for all rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(2, 3), torch.nn.Linear(3, 4)
+
+    def forward(self, x):
+        assert len(x) < SIZE, "a network that convolves may need more memory for all rows than there is"
+        return self.last(torch.tanh(self.first(x)))
+
+
+METHODS = {
+    "SGLD": {},
+    "MAP": {},
+    "MeanField": {"draws": 2},
+    "MCDropout": {"draws": 2},
+}
+
+
+@pytest.mark.parametrize("name", ["SGLD", *(pytest.param(n, marks=pytest.mark.slow) for n in METHODS if n != "SGLD")])
+def test_a_fit_by_minibatches_never_runs_the_network_on_all_rows(name):
+    model = bz.BNN(OnFew(), bz.priors.Normal(1.0), bz.likelihoods.Categorical())
+    backend = getattr(bz, name)(steps=8, batch_size=BATCH, **METHODS[name])
+    assert bz.fit(model, (X.float(), Y % 4), backend, progress=False).draws.draws > 0

@@ -14,9 +14,14 @@ def need(law: str, f: Tensor, fits: bool, expected: str) -> None:
     """Raise ModelError unless the network's output ``f [..., n, outputs]`` is what the likelihood ``law`` takes."""
     if f.dim() < 2 or not fits:
         raise ModelError(
-            f"{law} expects the network to give [rows, outputs] with {expected}, got {tuple(f.shape)}: "
+            f"{law} expects the network to give [rows, outputs] with {expected}, got {_shape(f)}: "
             "change the size of the last layer"
         )
+
+
+def _shape(f: Tensor) -> str:
+    """As [rows, outputs]: how many rows there are is of no interest, and only one may have been looked at."""
+    return f"[rows, {', '.join(map(str, f.shape[1:]))}]" if f.dim() > 1 else str(tuple(f.shape))
 
 
 def of_columns(law: Callable[..., Any], loc: Tensor, *parameters: Any) -> Any:

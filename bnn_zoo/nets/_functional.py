@@ -24,6 +24,8 @@ from .._scope import seeded
 from .._torch import BatchNorm
 from ..types import DataError, ModelError
 
+PROBED = 8
+"""Rows of x on which a net is looked at before it is used."""
 PICK = """
     class Output(torch.nn.Module):
         def __init__(self, net):
@@ -172,7 +174,7 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
 
 
 def probe(net: nn.Module, values: Mapping[str, Tensor], x: Tensor) -> frozenset[str]:
-    """Run ``net(x)`` once with copies of ``values``; raise ModelError where its output is no function of them and x.
+    """Run the net on a few rows with copies of ``values``; raise ModelError where its output is no function of them and x.
 
     Returns the names of counters: integer buffers that the forward pass writes to, which get a fresh copy in each call.
     """
@@ -183,7 +185,7 @@ def probe(net: nn.Module, values: Mapping[str, Tensor], x: Tensor) -> frozenset[
         held = [(m, k, v, v.detach().clone()) for m, k, v in loose if not v.requires_grad]
         for module, key, _, copy in held:
             module.__dict__[key] = copy
-        output = functional_call(net, given, (x.detach(),), tie_weights=False)
+        output = functional_call(net, given, (x[:PROBED].detach(),), tie_weights=False)
         written = [k for m, k, v, copy in held if not _equal(copy, v)]
     _check_leaves(net, output)
     buffers = dict(net.named_buffers(remove_duplicate=False))

@@ -5,7 +5,8 @@ JPEG copy of a part of the set, so errors are not those of papers. ``ResNetFRN(2
 Izmailov, Vikram, Hoffman & Wilson 2021: MAP by Adam. ``NIN``, 966,986 weights: MC dropout of one half before its second and
 third part (masks of channels), batches of 64, Adam; from the same weights "off", dropout switched off, and the average over
 30 draws of masks (Gal & Ghahramani 2015, table 1, has 10.43 % and 10.27 ± .05 % after training on 50,000 images). Images
-mirrored at random are not used. A fit whose file is in FOLDER is not run again; ``--summary`` prints the table.
+mirrored at random are not used. A fit whose file is in FOLDER is not run again, a
+broken one is taken up (its CPU time counts from there); ``--summary`` prints the table.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def probabilities(net: torch.nn.Module, x: Tensor) -> np.ndarray:
     return torch.cat([net(part).softmax(-1) for part in x.split(100)]).double().numpy()
 
 
-def fit(name: str, epochs: int, data: tuple[Tensor, ...]) -> tuple[dict[str, np.ndarray], float]:
+def fit(name: str, epochs: int, data: tuple[Tensor, ...], kept: Path) -> tuple[dict[str, np.ndarray], float]:
     """Class probabilities of the test images by each way to predict, and seconds of CPU time."""
     x, y, x_test, _ = data
     common = {"steps": epochs * (len(x) // BATCH), "batch_size": BATCH}
@@ -62,7 +63,7 @@ def fit(name: str, epochs: int, data: tuple[Tensor, ...]) -> tuple[dict[str, np.
         net: torch.nn.Module = bz.nets.ResNetFRN(20)
         model = bz.BNN(net, bz.priors.Normal(math.sqrt(0.2)), bz.likelihoods.Categorical())
         start = bz.density.FromNet(lambda: bz.nets.ResNetFRN(20))
-        posterior = bz.fit(model, (x, y), bz.MAP(**common, step_size=cosine(3e-3), init=start), progress=False)
+        posterior = bz.fit(model, (x, y), bz.MAP(**common, step_size=cosine(3e-3), init=start), checkpoint=kept)
         seconds = time.process_time() - begin
         net.load_state_dict({n: v[0, 0] for n, v in posterior.draws.sites.items()})
         return {"MAP": probabilities(net, x_test)}, seconds
@@ -76,7 +77,7 @@ def fit(name: str, epochs: int, data: tuple[Tensor, ...]) -> tuple[dict[str, np.
         learning_rate=cosine(1e-3),
         init=bz.density.FromNet(he_start),
     )
-    posterior = bz.fit(model, (x, y), backend, progress=False)
+    posterior = bz.fit(model, (x, y), backend, checkpoint=kept)
     seconds = time.process_time() - begin
     sites = {n: v[0] for n, v in posterior.draws.sites.items()}
     total = np.zeros((len(x_test), 10))
@@ -115,7 +116,7 @@ def main() -> None:
     for name in args.nets:
         path = args.out / f"{name}_{args.epochs}.npz"
         if not path.exists() and not args.summary:
-            made, seconds = fit(name, args.epochs, data)
+            made, seconds = fit(name, args.epochs, data, path.with_suffix(".run"))
             part = path.with_suffix(".part.npz")
             np.savez_compressed(part, **made, about=json.dumps({"cpu": seconds, "epochs": args.epochs}))
             part.rename(path)
