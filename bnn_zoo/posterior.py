@@ -430,6 +430,6 @@ def check_exportable(model: Model, data: Any) -> None:
         else:
             rows = tuple(t[:1] if rows_alone(model) and isinstance(t, Tensor) else t for t in data)
         found = contents(model, rows)
-    except (DataError, IndexError):  # data of other kinds, or that do not fit: the backend says so
+    except (DataError, ModelError, IndexError):  # of other kinds, or what does not fit: the backend says so
         return
     export.check_names({**found.latent, **found.fixed}, found.observed)

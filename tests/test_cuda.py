@@ -35,7 +35,7 @@ from bnn_zoo.catalogue import of
 from bnn_zoo.density import log_joint as engine
 from bnn_zoo.density import starts
 from bnn_zoo.diagnostics import ranks
-from bnn_zoo.kernels import adaptation, integrators, mass
+from bnn_zoo.kernels import adaptation, integrators, mass, nuts
 from bnn_zoo.kernels.chees import Lockstep
 from bnn_zoo.kernels.dense import DenseFisherMass, DenseMass
 from bnn_zoo.kernels.hmc import Dynamics
@@ -109,9 +109,10 @@ def untraced(target, position, tensors):
 @pytest.fixture
 def fake(monkeypatch):
     """Fake tensors, a fake generator, and an ``answer`` to every question about numbers."""
-    fixed = {"__bool__": True, "__float__": 0.5, "__int__": 1, "__index__": 1, "item": 0.5, "tolist": []}
+    fixed = {"__bool__": True, "__float__": 0.5, "__int__": 1, "__index__": 1, "item": 0.5}
     for name, value in fixed.items():
         monkeypatch.setattr(FakeTensor, name, lambda self, value=value: value, raising=False)
+    monkeypatch.setattr(FakeTensor, "tolist", lambda self: [0.5] * self.numel() if self.dim() else 0.5, raising=False)
     monkeypatch.setattr(torch, "equal", lambda a, b: True)
     monkeypatch.setattr(torch, "Generator", FakeGenerator)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
@@ -123,7 +124,7 @@ def fake(monkeypatch):
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, OneDevice(), pyro.validation_enabled(False):
         yield mode
     pyro.clear_param_store()
-    for cached in (integrators.limit_of, ranks._table):
+    for cached in (integrators.limit_of, nuts._sizes, ranks._table):
         cached.cache_clear()
 
 

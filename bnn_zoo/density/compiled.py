@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from threading import Thread
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch.func import functionalize
 from .._interrupt import gently
 from .._torch import compile_graph, look_at_cpu, make_fx
 from .agreement import same_outputs
+
+KIND = attrgetter("shape", "dtype", "device")
 
 
 @cache
@@ -93,10 +96,10 @@ class Inlined:
 
     def __init__(self, log_joint: Any, f: Callable[..., tuple[Tensor, ...]]) -> None:
         self.log_joint, self.f = log_joint, f
-        self.graphs: dict[Any, tuple[Callable[..., tuple[Tensor, ...]], int] | None] = {}
+        self.graphs: dict[Any, tuple[Compiled, int] | None] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        key = tuple((t.shape, t.dtype, t.device) for t in inputs)
+        key = _kinds(inputs)
         if key not in self.graphs:
             self.graphs[key] = self._build(inputs)
         made = self.graphs[key]
@@ -110,8 +113,40 @@ class Inlined:
         self.log_joint.evaluations += evaluations
         return outputs
 
+    def bind(self, *first: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+        """``self(*first, *rest)`` as a function of the rest, for many calls of the same kinds of contiguous tensors: nothing
+        but the first call is looked at, which takes as long as a small model's gradient."""
+        direct: Callable[..., tuple[Tensor, ...]] | None = None
+
+        def call(*rest: Tensor) -> tuple[Tensor, ...]:
+            nonlocal direct
+            if direct is None:
+                outputs = self(*first, *rest)
+                direct = self._directly(first, rest)
+                return outputs
+            return direct(*rest)
+
+        return call
+
+    def _directly(self, first: tuple[Tensor, ...], rest: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
+        made = self.graphs[_kinds((*first, *rest))]
+        if made is None or not made[0].proven:
+            return partial(self, *first)
+        (graph, evaluations), log_joint = made, self.log_joint
+        fixed, data = (tuple(t.contiguous() for t in part) for part in (first, log_joint.tensors))
+
+        def call(*rest: Tensor) -> tuple[Tensor, ...]:
+            try:
+                outputs = graph.call(*fixed, *rest, *data)
+            except torch.linalg.LinAlgError:
+                return self.f(log_joint, *first, *rest)
+            log_joint.evaluations += evaluations
+            return outputs
+
+        return call
+
     @gently()
-    def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Callable[..., tuple[Tensor, ...]], int] | None:
+    def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Compiled, int] | None:
         """The graph and its gradients a call; None where the log joint has no graph to go into."""
         evaluations, traceable = 0, True
         data = self.log_joint.tensors
@@ -134,6 +169,10 @@ class Inlined:
             apart = [t.clone() for t in inputs]  # the same tensor given twice would be traced as one input for ever
             graph = make_fx(functionalize(whole))(*apart, *data)
         return Compiled(graph, asked=self.log_joint.asked), evaluations
+
+
+def _kinds(inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    return tuple(map(KIND, inputs))
 
 
 def _first_line(error: Exception) -> str:

@@ -23,6 +23,17 @@ def inline(log_joint: LogJointFn, f: Callable[..., tuple[Tensor, ...]]) -> Calla
     return taker.inline(f) if _inlines(kind) else partial(f, log_joint)
 
 
+def is_plain(step: Callable[..., tuple[Tensor, ...]]) -> bool:
+    """Whether what ``inline`` gave is f as it is, and not a graph made for the shapes of its inputs."""
+    return isinstance(step, partial)
+
+
+def bind(step: Callable[..., tuple[Tensor, ...]], *first: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+    """What ``inline`` gave with its first inputs held, for many calls whose other inputs are contiguous and of one shape."""
+    whole: Any = step
+    return partial(step, *first) if is_plain(step) else whole.bind(*first)
+
+
 @cache
 def _inlines(kind: Hashable) -> bool:
     return isinstance(kind, type) and issubclass(kind, Inlining)
@@ -86,9 +97,9 @@ def leapfrog(log_joint: LogJointFn, metric: Metric, step: Tensor, phase: Phase, 
     q, p, value, gradient = phase
     at_once = unroll(log_joint, len(q))
     if at_once == 1:
-        leap = inline(log_joint, one_step(type(metric)))
+        leap = bind(inline(log_joint, one_step(type(metric))), *metric, step)
         for _ in range(count):
-            q, p, value, gradient = leap(*metric, step, q, p, gradient)
+            q, p, value, gradient = leap(q, p, gradient)
         return q, p, value, gradient
     leaps = inline(log_joint, several(type(metric), at_once))
     for done in range(0, count, at_once):

@@ -116,10 +116,12 @@ def test_interrupted_draws_take_no_more_room_than_they_need(processes, monkeypat
         advance(self, i)
 
     monkeypatch.setattr(Run, "advance", interrupted)
-    with pytest.warns(UserWarning, match="7 of 100000 draws"):
+    with pytest.warns(UserWarning, match=r"\d of 100000 draws") as said:
         draws = run(bz.NUTS(chains=2, warmup=4, draws=100_000, processes=processes, compile=False))
     w = draws.sites["w"]
-    assert w.shape == (2, 7, 4) and w.untyped_storage().nbytes() == w.numel() * w.element_size()
+    made = w.shape[1]  # of two processes one is stopped by the end of the other, with fewer draws perhaps
+    assert f"{made} of 100000 draws" in str(said[0].message) and (made == 7 if processes == 1 else 1 <= made <= 7)
+    assert w.shape == (2, made, 4) and w.untyped_storage().nbytes() == w.numel() * w.element_size()
 
 
 # ---------------------------------------------------------------------------------------------------- what cannot fit
