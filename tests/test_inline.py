@@ -19,7 +19,7 @@ from bnn_zoo.density.layout import RowsLast, rows_last
 from bnn_zoo.density.starts import Adam, from_prior, from_support
 from bnn_zoo.kernels.chees import Lockstep
 from bnn_zoo.kernels.hmc import Dynamics
-from bnn_zoo.kernels.integrators import inline, leapfrog
+from bnn_zoo.kernels.integrators import bind, inline, leapfrog
 from bnn_zoo.kernels.isokinetic import unit
 from bnn_zoo.kernels.mclmc import Microcanonical
 
@@ -292,6 +292,22 @@ def test_one_graph_for_each_shape_and_function(traced_only):
         assert inlined.evaluations - before == chains
         assert (difference == 0).all() and value.shape == (chains,) and gradient.shape == a.shape
     assert len(step.graphs) == 2 and len(traced_only) == 2
+
+
+def test_inputs_that_are_held(traced_only):
+    """Held inputs are those of the binding, the others those of the call; gradients are counted."""
+    eager, inlined = two()
+    kinds = [inlined.inline(add), inline(eager, add)]
+    for seed in (0, 1):
+        held = numbers(3, eager.dim, seed=seed)
+        calls = [bind(kind, held) for kind in kinds]
+        for other in (2, 3, 4):
+            b = numbers(3, eager.dim, seed=other)
+            before = inlined.evaluations
+            torch.testing.assert_close(calls[0](b), calls[1](b))
+            torch.testing.assert_close(calls[0](b)[0], held - b)
+            assert inlined.evaluations - before == 2 * 3
+    assert len(traced_only) == 1
 
 
 def test_patience(traced_only, monkeypatch):

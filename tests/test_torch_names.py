@@ -110,6 +110,17 @@ def test_a_compiled_graph_is_found_in_the_cache_the_next_time():
     assert counters["inductor"]["fxgraph_cache_hit"] == 1 and not counters["inductor"]["fxgraph_cache_miss"]
 
 
+@pytest.mark.parametrize("rows", [3, 3000], ids=["small: no vector code", "large"])
+def test_a_compiled_graph_gives_what_the_graph_gives(rows):
+    def f(x, y):
+        z = x.tanh() + torch.logaddexp(x, x.sin() - torch.inf)
+        return torch.cat([z @ y, z.amax(1, keepdim=True)], 1), torch.where(x > 0, x, 0.0).sum()
+
+    inputs = [torch.linspace(-1, 1, 2 * rows).reshape(rows, 2), torch.linspace(0, 1, 6).reshape(2, 3)]
+    made = _torch.compile_graph(_torch.make_fx(f)(*inputs), inputs)
+    torch.testing.assert_close(tuple(made(*inputs)), f(*inputs), rtol=1e-5, atol=1e-6)
+
+
 def test_the_compiler_works_alone_in_a_fork():
     import torch._inductor.config as config
 
