@@ -80,6 +80,12 @@ def lenet5_caffe(s, x):
     return relu(h @ s["5.weight"].T + s["5.bias"]) @ s["7.weight"].T + s["7.bias"]
 
 
+def palacci(s, x):
+    h = pool(relu(conv(padded(x, 2), s["0.weight"], s["0.bias"])))
+    h = pool(relu(conv(padded(h, 2), s["3.weight"], s["3.bias"]))).reshape(len(x), -1)
+    return relu(h @ s["7.weight"].T + s["7.bias"]) @ s["9.weight"].T + s["9.bias"]
+
+
 def frn(s, name, x):
     """max(γ x/√(mean x² + 1e-6) + β, τ) for each channel of each image."""
     scaled = x / np.sqrt((x**2).mean((2, 3), keepdims=True) + 1e-6)
@@ -328,6 +334,7 @@ FORMULAS = {
     "gal_lenet": lambda s, x, y: normals(s, 30**-0.5) + softmax(lenet5_caffe(s, x), y),
     "molchanov_lenet300100": lambda s, x, y: molchanov(s, forward(s, x, relu), y),
     "molchanov_lenet5": lambda s, x, y: molchanov(s, lenet5_caffe(s, x), y),
+    "palacci_mnist": lambda s, x, y: normals(s, 1.0) + softmax(palacci(s, x), y),
     "wenzel_resnet": lambda s, x, y: normals(s, 1.0) + softmax(resnet8(s, x, relu), y),
     "izmailov_resnet": lambda s, x, y: normals(s, 5**-0.5) + softmax(resnet8(s, x, silu), y),
     "immer_mnist": lambda s, x, y: normals(s, 1.0) + softmax(forward(s, x, np.tanh), y),

@@ -70,6 +70,22 @@ def rows() -> Iterator[Entry]:
         classes=10,
     )
     yield paper(
+        "palacci_mnist",
+        "palacci_hess_2018",
+        "digits and letters by SGD with noise, of the talk on physics",
+        2018,
+        "Palacci & Hess",
+        net="conv 32, conv 32 (5 × 5), 128, 10, ReLU",
+        weights=228_586,
+        prior="N(0, 1) is ours; they have none",
+        likelihood="Categorical",
+        data="MNIST, pixels in [0, 1]",
+        temperature="N/2 in the authors' program",
+        tiny="bz.zoo.palacci_mnist((2, 3), hidden=4)",
+        x=(1, 28, 28),
+        classes=10,
+    )
+    yield paper(
         "molchanov_lenet300100",
         "molchanov_2017",
         "sparse variational dropout: two in a hundred weights are left",

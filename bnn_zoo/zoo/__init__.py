@@ -18,6 +18,7 @@ from .li_2023 import li_surrogate
 from .louizos_2017 import louizos_lenet5, louizos_lenet300100
 from .molchanov_2017 import molchanov_lenet5, molchanov_lenet300100
 from .neal_1996 import neal_binary, neal_classes, neal_regression
+from .palacci_hess_2018 import palacci_mnist
 from .sharma_2023 import sharma_regression
 from .sommer_2025 import sommer_regression
 from .tran_2022 import tran_regression, tran_uci
@@ -49,6 +50,7 @@ __all__ = [
     "neal_binary",
     "neal_classes",
     "neal_regression",
+    "palacci_mnist",
     "sharma_regression",
     "sommer_regression",
     "tran_regression",

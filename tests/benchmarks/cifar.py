@@ -68,7 +68,7 @@ def fit(name: str, epochs: int, data: tuple[Tensor, ...], kept: Path) -> tuple[d
         net.load_state_dict({n: v[0, 0] for n, v in posterior.draws.sites.items()})
         return {"MAP": probabilities(net, x_test)}, seconds
     net = bz.nets.NIN()
-    model = bz.BNN(net, bz.priors.Normal(0.1), bz.likelihoods.Categorical())
+    model = bz.BNN(net, bz.priors.Normal(math.sqrt(0.2)), bz.likelihoods.Categorical())
     backend: Any = bz.MCDropout(
         **common,
         draws=DRAWS,
