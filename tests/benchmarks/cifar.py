@@ -74,7 +74,7 @@ def fit(name: str, epochs: int, data: tuple[Tensor, ...], kept: Path) -> tuple[d
         draws=DRAWS,
         rate=RATE,
         sites=DROPPED,
-        learning_rate=cosine(1e-3),
+        learning_rate=cosine(1e-4),
         init=bz.density.FromNet(he_start),
     )
     posterior = bz.fit(model, (x, y), backend, checkpoint=kept)
