@@ -107,7 +107,7 @@ def test_a_compiled_graph_is_found_in_the_cache_the_next_time():
         counters.clear()
         made = _torch.compile_graph(_torch.make_fx(f)(*inputs), inputs)
         torch.testing.assert_close(tuple(made(*inputs)), f(*inputs))
-    assert counters["inductor"]["fxgraph_cache_hit"] == 1 and not counters["inductor"]["fxgraph_cache_miss"]
+    assert counters["inductor"]["fxgraph_cache_hit"] >= 1 and not counters["inductor"]["fxgraph_cache_miss"]
 
 
 @pytest.mark.parametrize("rows", [3, 3000], ids=["small: no vector code", "large"])
