@@ -34,11 +34,12 @@ def test_by_the_length_of_the_run(backend, pays):
 
 
 def test_where_there_is_nothing_to_join():
-    """A linear model has few operations, convolutions have a library of their own."""
-    assert not bz.NUTS(**LONG)._pays(bz.LogJoint(regression, orthogonal_design(16)), 2)
+    """A linear model has few operations, and NUTS many of its own; convolutions have a library of their own."""
+    linear = bz.LogJoint(regression, orthogonal_design(16))
+    assert not bz.HMC(**LONG)._pays(linear, 2) and bz.NUTS(**LONG)._pays(linear, 2) and not bz.NUTS()._pays(linear, 2)
     images = torch.randn(2, 1, 28, 28, generator=G), torch.tensor([0, 1])
     log_joint = bz.LogJoint(bz.BNN(bz.nets.LeNet5(), bz.priors.Normal(0.1), bz.likelihoods.Categorical()), images)
-    assert operations(log_joint, 1) == 0 and not bz.HMC(**LONG)._pays(log_joint, 1)
+    assert operations(log_joint, 1) == 0 and not bz.NUTS(**LONG)._pays(log_joint, 1)
 
 
 @pytest.mark.parametrize("asked", [None, False])

@@ -54,6 +54,7 @@ class FullBatch:
     """
 
     gradients: ClassVar[int] = 64  # of a transition, about
+    between: ClassVar[int] = 0  # operations for each that a kernel compiles with it, where they are many
     chains: int = 4
     warmup: int = 500
     draws: int = 500
@@ -206,7 +207,7 @@ class FullBatch:
         """Whether ``compile=None`` means to compile."""
         gradients = (self.warmup + self.draws * self.thinning) * self.gradients
         chunked = self.row_chunk or isinstance(log_joint, ChunkedLogJoint)
-        return not chunked and pays(log_joint, chains, gradients)
+        return not chunked and pays(log_joint, chains, gradients, self.between)
 
     def _prepare(self, log_joint: LogJoint, chains: int) -> None:
         """Before forking, trace what processes then share; where the run is compiled also make one transition, thrown away:

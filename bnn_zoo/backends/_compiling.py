@@ -9,13 +9,14 @@ from ..density import LogJoint
 
 OPERATION = 5e-6
 """Seconds from one small operation of a traced graph to the next: 5.5 to 6 µs on an idle core."""
-WAIT, LARGE = 30.0, 100_000_000
+WAIT, LARGE = 40.0, 100_000_000
 """Seconds that operations take in all from which a run is compiled (compiling takes 5 to 25), and products of weights and
 rows beyond which arithmetic takes the time, not the operations between."""
 
 
-def pays(log_joint: LogJoint, chains: int, gradients: int) -> bool:
-    """Whether compiling saves a run of so many gradients of so many chains together more time than it takes.
+def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0) -> bool:
+    """Whether compiling saves a run of so many gradients of so many chains together more time than it takes; ``between`` are
+    operations of the kernel for each gradient.
 
     A function of model, data and settings alone: compiled sums differ in their last bits, and chains that differ in a last
     bit are soon different chains.
@@ -23,7 +24,8 @@ def pays(log_joint: LogJoint, chains: int, gradients: int) -> bool:
     work = log_joint.dim * max((row.seen for row in log_joint.rows), default=1) * chains
     if log_joint.device.type != "cpu" or work > LARGE:
         return False
-    return gradients * operations(log_joint, chains) * OPERATION > WAIT
+    joined = operations(log_joint, chains)
+    return joined > 0 and gradients * (joined + between) * OPERATION > WAIT
 
 
 def operations(log_joint: LogJoint, chains: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .. import kernels
 from ._hamiltonian import Hamiltonian
@@ -25,6 +26,7 @@ class NUTS(Hamiltonian):
         they are the longest: 6 or 7 spare most of its gradients where chains start near the posterior (``init=Adam()``).
     """
 
+    between: ClassVar[int] = 75
     max_tree_depth: int = 10
     warmup_tree_depth: int | None = None
 
