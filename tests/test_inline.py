@@ -247,13 +247,13 @@ def test_inlined_steps_equal_eager_ones(name, traced_only):
     eager, inlined = two()
     torch.testing.assert_close(walk(inlined, name), walk(eager, name), rtol=1e-10, atol=1e-10)
     assert traced_only  # and not by the way round of the eager log joint
-    if name in ("MCLMC", "AdjustedMCLMC"):
+    if name in ("NUTS", "MCLMC", "AdjustedMCLMC"):
         assert inlined.evaluations == eager.evaluations
     else:  # graphs of several steps: those not needed were paid for
         assert eager.evaluations <= inlined.evaluations < 2.5 * eager.evaluations
 
 
-@pytest.mark.parametrize("name", ["NUTS", "HMC", "ChEES"])
+@pytest.mark.parametrize("name", ["HMC", "ChEES"])
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_any_number_of_steps_in_a_graph(name, steps, traced_only, monkeypatch):
     monkeypatch.setattr(log_joint, "UNROLL", steps)
@@ -308,6 +308,21 @@ def test_inputs_that_are_held(traced_only):
             torch.testing.assert_close(calls[0](b)[0], held - b)
             assert inlined.evaluations - before == 2 * 3
     assert len(traced_only) == 1
+
+
+def turned(log_joint, a, b):
+    """A step whose output lies column by column."""
+    value, gradient = log_joint(b)
+    return (a + gradient).mT.contiguous().mT, value
+
+
+def test_outputs_that_lie_by_columns_are_inputs_again():
+    eager, inlined = two()
+    a, b = numbers(3, eager.dim), 0.1 * numbers(3, eager.dim, seed=1)
+    calls, points = [bind(inlined.inline(turned), a), bind(inline(eager, turned), a)], [b, b]
+    for _ in range(3):
+        points = [0.01 * call(point)[0] for call, point in zip(calls, points, strict=True)]
+    torch.testing.assert_close(*points)
 
 
 def test_patience(traced_only, monkeypatch):

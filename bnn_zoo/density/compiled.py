@@ -114,8 +114,8 @@ class Inlined:
         return outputs
 
     def bind(self, *first: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-        """``self(*first, *rest)`` as a function of the rest, for many calls of the same kinds of contiguous tensors: nothing
-        but the first call is looked at, which takes as long as a small model's gradient."""
+        """``self(*first, *rest)`` as a function of the rest, for many calls of the same kinds of tensors: the kinds are
+        looked at in the first call alone, as looking takes as long as a small model's gradient."""
         direct: Callable[..., tuple[Tensor, ...]] | None = None
 
         def call(*rest: Tensor) -> tuple[Tensor, ...]:
@@ -137,7 +137,7 @@ class Inlined:
 
         def call(*rest: Tensor) -> tuple[Tensor, ...]:
             try:
-                outputs = graph.call(*fixed, *rest, *data)
+                outputs = graph.call(*fixed, *(t.contiguous() for t in rest), *data)
             except torch.linalg.LinAlgError:
                 return self.f(log_joint, *first, *rest)
             log_joint.evaluations += evaluations

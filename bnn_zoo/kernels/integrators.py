@@ -29,7 +29,7 @@ def is_plain(step: Callable[..., tuple[Tensor, ...]]) -> bool:
 
 
 def bind(step: Callable[..., tuple[Tensor, ...]], *first: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-    """What ``inline`` gave with its first inputs held, for many calls whose other inputs are contiguous and of one shape."""
+    """What ``inline`` gave with its first inputs held, for many calls whose other inputs are of one shape and dtype."""
     whole: Any = step
     return partial(step, *first) if is_plain(step) else whole.bind(*first)
 
