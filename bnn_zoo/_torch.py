@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx
+from torch._decomp import decomposition_table
 from torch._guards import TracingContext, detect_fake_mode, tracing
 from torch._subclasses import FakeTensorMode
 from torch.distributions import constraints
@@ -30,10 +31,10 @@ __all__ = [
     "autograd_works",
     "compile_alone",
     "compile_graph",
-    "look_at_cpu",
     "make_fx",
     "register_module_forward_pre_hook",
     "seed_wholly",
+    "written_out",
 ]
 
 Independent = type(constraints.independent(constraints.real, 0))
@@ -81,6 +82,13 @@ def make_fx(f: Callable[..., Any]) -> Callable[..., fx.GraphModule]:
             return _make_fx(f)(*inputs)
 
     return trace
+
+
+def written_out(graph: fx.GraphModule, inputs: Sequence[Tensor], known: Callable[[fx.Node], bool]) -> fx.GraphModule:
+    """``graph`` with operations that are not ``known`` written as simpler ones, as far as torch knows how."""
+    unknown = {node.target for node in graph.graph.nodes if node.op == "call_function" and not known(node)}
+    table = {op: decomposition_table[op] for op in unknown if op in decomposition_table}
+    return _make_fx(graph, decomposition_table=table)(*inputs) if table else graph
 
 
 class _Blank(FakeTensorMode):
@@ -155,15 +163,6 @@ def compile_graph(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[.
         options |= {} if filtering is None else {"guard_filter_fn": filtering}
         return torch.compile(graph.forward, dynamic=False, options=options)
     return lambda *tensors: tuple(compiled(*tensors))
-
-
-def look_at_cpu() -> None:
-    """Let the compiler find out which vector instructions the CPU has; without this function it does so when it compiles."""
-    try:
-        from torch._inductor.cpu_vec_isa import pick_vec_isa
-    except ImportError:
-        return
-    pick_vec_isa()
 
 
 def compile_alone() -> None:

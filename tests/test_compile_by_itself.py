@@ -22,9 +22,9 @@ LONG = {"warmup": 1_000, "draws": 1_000}
         (bz.NUTS(**LONG), True),
         (bz.NUTS(warmup=10, draws=10), False),
         (bz.NUTS(warmup=10, draws=10, thinning=200), True),
-        (bz.RandomWalk(**LONG), False),
-        (bz.MCLMC(), False),
-        (bz.MCLMC(draws=5_000), True),
+        (bz.RandomWalk(**LONG), True),
+        (bz.MCLMC(), True),
+        (bz.MCLMC(warmup=10, draws=10, thinning=1), False),
         (bz.HMC(**LONG, row_chunk=10), False),
     ],
     ids=str,
@@ -36,7 +36,8 @@ def test_by_the_length_of_the_run(backend, pays):
 def test_where_there_is_nothing_to_join():
     """A linear model has few operations, and NUTS many of its own; convolutions have a library of their own."""
     linear = bz.LogJoint(regression, orthogonal_design(16))
-    assert not bz.HMC(**LONG)._pays(linear, 2) and bz.NUTS(**LONG)._pays(linear, 2) and not bz.NUTS()._pays(linear, 2)
+    short = {"warmup": 100, "draws": 100}
+    assert not bz.HMC(**short)._pays(linear, 2) and bz.NUTS(**short)._pays(linear, 2)
     images = torch.randn(2, 1, 28, 28, generator=G), torch.tensor([0, 1])
     log_joint = bz.LogJoint(bz.BNN(bz.nets.LeNet5(), bz.priors.Normal(0.1), bz.likelihoods.Categorical()), images)
     assert operations(log_joint, 1) == 0 and not bz.NUTS(**LONG)._pays(log_joint, 1)
@@ -46,7 +47,7 @@ def test_where_there_is_nothing_to_join():
 def test_in_a_run(asked, monkeypatch):
     """Compiled without a word where it pays; ``compile=False`` holds."""
     made = []
-    monkeypatch.setattr(compiled, "compile_graph", lambda f, _: made.append(f) or f.forward)
+    monkeypatch.setattr(compiled, "compile_small", lambda f, _: made.append(f) or f.forward)
     monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT", 0.01)
     backend = bz.HMC(chains=2, warmup=20, draws=20, processes=1, compile=asked)
     draws = backend.run(regression, orthogonal_design(16), progress=False)
@@ -57,12 +58,22 @@ def test_nobody_asked_for_a_compiler(monkeypatch):
     def no_compiler(f, _):
         raise RuntimeError("no C++ compiler")
 
+    monkeypatch.setattr(compiled, "compile_small", lambda *_: None)
     monkeypatch.setattr(compiled, "compile_graph", no_compiler)
     monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT", 0.01)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draws = bz.HMC(chains=2, warmup=2, draws=3, processes=1).run(regression, orthogonal_design(16), progress=False)
     assert draws.attrs["compiled"] is False
+
+
+def test_tiny_steps_stay_in_one_process():
+    """Where a compiled step of all chains takes microseconds; not in a run too short to be compiled, or if asked."""
+    linear, network = bz.LogJoint(regression, orthogonal_design(16)), bz.LogJoint(NETWORK, ROWS)
+    assert bz.NUTS(**LONG)._tiny(linear) and bz.NUTS(warmup=5, draws=5, compile=True)._tiny(linear)
+    assert not bz.NUTS(warmup=5, draws=5)._tiny(linear) and not bz.NUTS(**LONG, compile=False)._tiny(linear)
+    assert not bz.NUTS(**LONG, processes=2)._tiny(linear) and not bz.NUTS(**LONG, row_chunk=4)._tiny(linear)
+    assert bz.NUTS(**LONG)._tiny(network) and not bz.NUTS(chains=64, **LONG)._tiny(network)
 
 
 def test_other_words_are_refused():

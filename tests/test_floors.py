@@ -13,6 +13,7 @@ FLOOR = {
     "_tree": 0,
     "_interrupt": 0,
     "_torch": 0,
+    "native": 0,
     "_random": 0,
     "_ranks": 0,
     "_memory": 0,
@@ -37,7 +38,7 @@ ALLOWED = {
 ALLOWED |= {("kept_runs", "fit"), ("kept_runs", "posterior"), ("posterior", "kept_runs")}
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other
 ALLOWED |= {("_ranks", "_tree")}  # trees are what ranks send each other
-ALLOWED |= {("laws", "_torch"), ("_random", "_torch")}  # which has names of torch that are not public
+ALLOWED |= {("laws", "_torch"), ("_random", "_torch"), ("native", "_torch")}  # which has names of torch that are not public
 NO_PYRO = {"nets", "run", "data", "kernels", "metrics", "diagnostics", "plots", "types"}
 FORBIDDEN = {"backends": {"bnn", "nets", "priors", "likelihoods"}, "zoo": {"backends", "predict", "export", "plots"}}
 ONLY = {"arviz": {"export", "plots"}, "matplotlib": {"plots"}}

@@ -17,7 +17,7 @@ from .._scope import alone
 from ..density import BestOf, ChunkedLogJoint, LogJoint, finite_at
 from ..run import Checkpoint, Clock, Keeper, Lockstep, Recorder, Run
 from ..types import Draws, Model
-from ._compiling import pays
+from ._compiling import pays, tiny
 from ._draws import place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
@@ -42,12 +42,14 @@ class FullBatch:
         starting points: ``density.BestOf()``, the best of several tries; ``density.from_prior``, ``from_support``,
         ``Adam(...)``, ``FromNet(...)``, or a function of the same signature.
     compile
-        pass the traced log joint to ``torch.compile``: five seconds to half a minute first, then cheaper gradients (3 to 4
-        times on small tanh networks, nothing on LeNet-5). None: where that pays in a run of this length, as far as the
+        compile the traced log joint and the sampler's step. A small one becomes C, which takes a second; others go through
+        ``torch.compile``: five seconds to half a minute, then cheaper gradients (3 to 4 times on small tanh networks,
+        nothing on LeNet-5). Both are kept for the next run. None: where that pays in a run of this length, as far as the
         numbers of operations and of transitions tell; ``attrs["compiled"]`` says what was done.
     processes
-        over how many processes the chains are spread. None: on a CPU as many as there are cores, at most one a chain. Where
-        processes cannot be forked, their work is done in one, part after part, with the same draws.
+        over how many processes the chains are spread. None: one where a compiled step of all chains takes microseconds;
+        else, on a CPU, as many as there are cores, at most one a chain. Where processes cannot be forked, their work is
+        done in one, part after part, with the same draws.
         Chains in one process move in lockstep and share their tuning, so draws depend on this number.
     row_chunk
         evaluate the log joint in chunks of so many rows, so that memory does not grow with the data; sums in float64.
@@ -114,7 +116,7 @@ class FullBatch:
 
     def _recorded(self, log_joint: LogJoint, ranks: Spread) -> dict[str, Any]:
         several = ranks.all.several
-        count = 1 if several else how_many(self.processes, self.chains, log_joint.device)
+        count = 1 if several or self._tiny(log_joint) else how_many(self.processes, self.chains, log_joint.device)
         threads = same_threads(ranks, threads_for(log_joint, self.chains, ranks.all))
         return {"processes": count, "threads": threads, "chain_ranks": ranks.chains.size, "row_ranks": ranks.rows.size}
 
@@ -206,8 +208,21 @@ class FullBatch:
     def _pays(self, log_joint: LogJoint, chains: int) -> bool:
         """Whether ``compile=None`` means to compile."""
         gradients = (self.warmup + self.draws * self.thinning) * self.gradients
-        chunked = self.row_chunk or isinstance(log_joint, ChunkedLogJoint)
-        return not chunked and pays(log_joint, chains, gradients, self.between)
+        return not self._chunks(log_joint) and pays(log_joint, chains, gradients, self.between)
+
+    def _tiny(self, log_joint: LogJoint) -> bool:
+        """Whether a compiled step of all chains is so short that several processes would gain nothing."""
+        if (
+            self.processes is not None
+            or self.compile is False
+            or self._chunks(log_joint)
+            or not tiny(log_joint, self.chains)
+        ):
+            return False
+        return self.compile is True or self._pays(log_joint, self.chains)
+
+    def _chunks(self, log_joint: LogJoint) -> bool:
+        return bool(self.row_chunk) or isinstance(log_joint, ChunkedLogJoint)
 
     def _prepare(self, log_joint: LogJoint, chains: int) -> None:
         """Before forking, trace what processes then share; where the run is compiled also make one transition, thrown away:

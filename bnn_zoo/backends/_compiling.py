@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from ..density import LogJoint
+from ..native import suits
 
 OPERATION = 5e-6
 """Seconds from one small operation of a traced graph to the next: 5.5 to 6 µs on an idle core."""
-WAIT, LARGE = 40.0, 100_000_000
-"""Seconds that operations take in all from which a run is compiled (compiling takes 5 to 25), and products of weights and
-rows beyond which arithmetic takes the time, not the operations between."""
+WAIT, WAIT_SMALL, LARGE = 40.0, 2.0, 100_000_000
+"""Seconds that operations take in all from which a run is compiled (``torch.compile`` takes 5 to 25, C for a small graph
+about one), and products of weights and rows beyond which arithmetic takes the time, not the operations between."""
+
+TINY = 200_000
+"""Products of weights, rows and chains up to which a compiled step takes at most some 100 µs, as the calls around it do."""
 
 
 def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0) -> bool:
@@ -25,15 +31,28 @@ def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0) -> 
     if log_joint.device.type != "cpu" or work > LARGE:
         return False
     joined = operations(log_joint, chains)
-    return joined > 0 and gradients * (joined + between) * OPERATION > WAIT
+    seconds = gradients * (joined + between) * OPERATION
+    return joined > 0 and (seconds > WAIT or (seconds > WAIT_SMALL and suits(*traced(log_joint, chains))))
+
+
+def tiny(log_joint: LogJoint, chains: int) -> bool:
+    """Whether a step of all chains, compiled, takes less time than the calls around it: then they stay in one process."""
+    work = log_joint.dim * max((row.seen for row in log_joint.rows), default=1) * chains
+    return log_joint.device.type == "cpu" and work <= TINY and suits(*traced(log_joint, chains))
 
 
 def operations(log_joint: LogJoint, chains: int) -> int:
     """Operations of the traced graph for so many chains that compiling could join: none of a network that convolves, and
     none where chains, or the model itself, are run one by one."""
-    log_joint.build(chains)
-    graph = log_joint.graph(torch.zeros(chains, log_joint.dim, dtype=log_joint.dtype, device=log_joint.device))
+    graph, _ = traced(log_joint, chains)
     if not isinstance(graph, fx.GraphModule):
         return 0
     calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
     return 0 if any("convolution" in str(target) for target in calls) else len(calls)
+
+
+def traced(log_joint: LogJoint, chains: int) -> tuple[Any, tuple[Tensor, ...]]:
+    """The graph for so many chains, and inputs for it."""
+    log_joint.build(chains)
+    position = torch.zeros(chains, log_joint.dim, dtype=log_joint.dtype, device=log_joint.device)
+    return log_joint.graph(position), (position, *log_joint.tensors)

@@ -1,13 +1,11 @@
-"""``torch.compile`` of traced graphs, checked against the graph that it came from."""
+"""Traced graphs compiled, small ones to C and others by ``torch.compile``, and checked against what they came from."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from operator import attrgetter
-from threading import Thread
 from typing import Any
 
 import torch
@@ -15,30 +13,15 @@ from torch import Tensor
 from torch.func import functionalize
 
 from .._interrupt import gently
-from .._torch import compile_graph, look_at_cpu, make_fx
+from .._torch import compile_graph, make_fx
+from ..native import compile_small
 from .agreement import same_outputs
 
 KIND = attrgetter("shape", "dtype", "device")
 
 
-@cache
-def prepare() -> Thread | None:
-    """Let torch find out, while the model is still being traced, which vector instructions the CPU has.
-
-    With an empty compiler cache it builds four small programs for that, half of the time that a small network's graph takes.
-    """
-    thread = Thread(target=_quietly, args=(look_at_cpu,), daemon=True)
-    thread.start()
-    return thread
-
-
-def _quietly(f: Callable[[], Any]) -> None:
-    with suppress(OSError, RuntimeError):  # where no compiler is, compiling will say so
-        f()
-
-
 class Compiled:
-    """``torch.compile`` of a graph; the graph itself, with one warning, where no compiler works or its result is another
+    """A graph compiled; the graph itself, with one warning, where no compiler works or its result is another
     (for the former none unless it was ``asked`` for).
 
     Compiling takes seconds: the first ``patience`` calls run the graph as it is, so that a few calls never wait for it.
@@ -68,13 +51,13 @@ class Compiled:
                 warnings.simplefilter("ignore")  # the compiler's own deprecations
                 # inputs that are the same tensor in the first call would be taken for one in all: it gets copies
                 apart = tuple(t.clone(memory_format=torch.contiguous_format) for t in inputs)
-                compiled = compile_graph(self.graph, apart)
+                compiled = compile_small(self.graph, apart) or compile_graph(self.graph, apart)
                 got = compiled(*apart)
             if same_outputs(got, self.graph, apart):
                 self.call = compiled
             else:
                 warnings.warn(
-                    "what torch.compile made of the log joint gives other values than the graph that it was made from; "
+                    "what the compiler made of the log joint gives other values than the graph that it was made from; "
                     "going on with that graph, which is slower: set compile=False to silence this",
                     stacklevel=4,
                 )
@@ -85,9 +68,6 @@ class Compiled:
                     "slower but the same: install a C++ compiler, or set compile=False to silence this",
                     stacklevel=4,
                 )
-        finally:
-            if inputs[0].device.type == "cpu" and (probing := prepare()):
-                probing.join()  # before anyone forks
         self.proven = True
 
 

@@ -30,7 +30,7 @@ from .._scope import factory, seeded
 from .._torch import autograd_works
 from ..types import DataError, Model
 from .agreement import close
-from .compiled import Compiled, Inlined, prepare
+from .compiled import Compiled, Inlined
 from .enumeration import enumerated, marginal
 from .graph import quiet, value_and_gradient
 from .messengers import Constrained, Subsampled, Unconstrained, Unvalidated
@@ -81,8 +81,6 @@ class LogJoint:
         self.rows_per_chain, self.compile, self.asked = rows_per_chain, compile, True
         self.evaluations = 0
         autograd_works()
-        if compile and self.device.type == "cpu":
-            prepare()
         with self._scope(validate=True), seeded(0, self.device):
             seen = look(self.model, self.args, self.kwargs)
         self.sites, self.rows, self.subsampled = seen.sites, seen.rows, seen.subsampled

@@ -1,0 +1,44 @@
+"""Small graphs of ATen operations as C.
+
+A compiler of whole tensors needs many seconds to start and tens of microseconds a call, which is most of the time of a model
+with a few thousand numbers. Here a graph becomes one C function, compiled in less than a second and called in microseconds.
+What is in no table raises Unsupported: such a graph is left to ``torch.compile``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, fx
+
+from .._torch import written_out
+from .library import compiled
+from .lowering import Program, known
+from .values import Unsupported
+
+__all__ = ["Unsupported", "compile_small", "suits"]
+
+LARGEST, PRODUCTS = 50_000, 1_000_000
+"""Numbers in the largest tensor, and multiplications in matrix products, up to which this is faster than torch.compile."""
+
+
+def compile_small(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., tuple[Tensor, ...]] | None:
+    """``graph`` for inputs of these shapes and dtypes, contiguous and on the CPU; None where it is too large, has an
+    operation that no C is written for, or no C compiler works."""
+    program = _program(graph, inputs)
+    return None if program is None else compiled(program)
+
+
+def suits(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> bool:
+    """Whether ``compile_small`` takes the graph, if there is a C compiler."""
+    return _program(graph, inputs) is not None
+
+
+def _program(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Program | None:
+    if any(t.device.type != "cpu" or t.numel() > LARGEST for t in inputs):
+        return None
+    try:
+        program = Program(written_out(graph, inputs, known), inputs)
+    except Unsupported:
+        return None
+    return None if program.largest > LARGEST or program.products > PRODUCTS else program
