@@ -51,9 +51,8 @@ class Compiled:
                 warnings.simplefilter("ignore")  # the compiler's own deprecations
                 # inputs that are the same tensor in the first call would be taken for one in all: it gets copies
                 apart = tuple(t.clone(memory_format=torch.contiguous_format) for t in inputs)
-                compiled = compile_small(self.graph, apart) or compile_graph(self.graph, apart)
-                got = compiled(*apart)
-            if same_outputs(got, self.graph, apart):
+                compiled = self._agreeing(compile_small, apart) or self._agreeing(compile_graph, apart)
+            if compiled:
                 self.call = compiled
             else:
                 warnings.warn(
@@ -69,6 +68,11 @@ class Compiled:
                     stacklevel=4,
                 )
         self.proven = True
+
+    def _agreeing(self, compiler: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[..., Any] | None:
+        """What a compiler makes of the graph; None where it declines, or gives other values."""
+        made = compiler(self.graph, inputs)
+        return made if made and same_outputs(made(*inputs), self.graph, inputs) else None
 
 
 class Inlined:
