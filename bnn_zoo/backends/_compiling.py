@@ -16,6 +16,9 @@ WAIT, WAIT_SMALL, LARGE = 40.0, 2.0, 100_000_000
 """Seconds that operations take in all from which a run is compiled (``torch.compile`` takes 5 to 25, C for a small graph
 about one), and products of weights and rows beyond which arithmetic takes the time, not the operations between."""
 
+PER_SECOND, MOST = 2_000, 4_000
+"""Operations that the C compiler does in a second, and beyond which ``torch.compile`` takes many minutes: a loop in Python of
+many steps is a long graph."""
 TINY = 200_000
 """Products of weights, rows and chains up to which a compiled step takes at most some 100 µs, as the calls around it do."""
 
@@ -32,7 +35,9 @@ def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0) -> 
         return False
     joined = operations(log_joint, chains)
     seconds = gradients * (joined + between) * OPERATION
-    return joined > 0 and (seconds > WAIT or (seconds > WAIT_SMALL and suits(*traced(log_joint, chains))))
+    if joined == 0 or seconds <= WAIT_SMALL + joined / PER_SECOND:
+        return False
+    return (seconds > WAIT and joined <= MOST) or suits(*traced(log_joint, chains))
 
 
 def tiny(log_joint: LogJoint, chains: int) -> bool:
