@@ -30,6 +30,7 @@ from ..types import ModelError
 from .agreement import same_outputs
 from .compiled import Compiled
 from .graph import Untraceable, trace
+from .in_place import in_place
 from .messengers import Unvalidated
 from .noise import same_noise
 from .simplify import simplify
@@ -176,7 +177,7 @@ class Elbo:
             return self._plain
         if not self.traced:
             return self._plain
-        return Compiled(graph) if self.compile else graph
+        return Compiled(graph) if self.compile else in_place(graph, inputs)
 
     def _particle(self, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
         """ELBO and entropy of q at one draw."""

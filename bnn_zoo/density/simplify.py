@@ -17,6 +17,7 @@ from .agreement import close
 from .convolution import chain_by_chain
 from .layout import rows_last
 from .noise import same_noise
+from .passes import joined, once
 from .sums import SUMS, VIEWS, constants_out
 
 aten = torch.ops.aten
@@ -66,13 +67,19 @@ def _rewrite(graph: fx.GraphModule, seen: dict[fx.Node, Any], chains: int) -> No
     _drop(graph, seen)
     constants_out(graph, seen)
     rows_last(graph, seen)
+    _bury(graph)
+    once(graph)
+    joined(graph, seen)
     chain_by_chain(graph, seen, chains)
-    graph.graph.eliminate_dead_code(
-        is_impure_node=lambda node: node.op in ("placeholder", "output")
-    )  # draws that nobody uses
+    _bury(graph)
     graph.delete_all_unused_submodules()
     graph.graph.lint()
     graph.recompile()
+
+
+def _bury(graph: fx.GraphModule) -> None:
+    """Remove dead calls, and draws that nobody uses."""
+    graph.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))
 
 
 class _Mended(fx.Interpreter):
