@@ -92,6 +92,17 @@ class Streams:
     def normal(self, *shape: int) -> Tensor:
         return self._portion("normal", shape)
 
+    def add_normal(self, x: Tensor, scale: float) -> None:
+        """Add ``scale · normal(dim)`` to ``x [chain, dim]`` in place: where that is much, chain by chain, so that a chain's
+        numbers are still in the cache when they are added."""
+        size = x.shape[-1]
+        if size <= AHEAD // 2:
+            x.add_(self.normal(size), alpha=scale)
+            return
+        numbers = torch.empty(size, dtype=self.dtype, device=self.device)
+        for row, own in zip(x, self.generators, strict=True):
+            row.add_(numbers.normal_(generator=own), alpha=scale)
+
     def uniform(self, *shape: int) -> Tensor:
         return self._portion("uniform", shape)
 
@@ -149,6 +160,9 @@ class OneStream:
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(self.chains, *shape, generator=self.generator, **self.place)
+
+    def add_normal(self, x: Tensor, scale: float) -> None:
+        x.add_(self.normal(x.shape[-1]), alpha=scale)
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(self.chains, *shape, generator=self.generator, **self.place)

@@ -9,6 +9,8 @@ from ..density import LogJoint
 
 OPERATION = 5e-6
 """Seconds from one small operation of a traced graph to the next: 5.5 to 6 µs on an idle core."""
+NUMBER = 2.5e-10
+"""Seconds that an elementwise operation takes for each number that it writes, on one core."""
 WAIT, LARGE = 40.0, 100_000_000
 """Seconds that operations take in all from which a run is compiled (compiling takes 5 to 25), and products of weights and
 rows beyond which arithmetic takes the time, not the operations between."""
@@ -35,5 +37,22 @@ def operations(log_joint: LogJoint, chains: int) -> int:
     graph = log_joint.graph(torch.zeros(chains, log_joint.dim, dtype=log_joint.dtype, device=log_joint.device))
     if not isinstance(graph, fx.GraphModule):
         return 0
-    calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
-    return 0 if any("convolution" in str(target) for target in calls) else len(calls)
+    return len(_calls(graph))
+
+
+def saved(graph: fx.GraphModule) -> float:
+    """Seconds of a call of a graph, about, that compiling would save: what is between its operations, and the passes over
+    tensors that are elementwise. Its nodes know their shapes (``density.graph.Shapes``)."""
+    passes = [n.meta["kind"][0].numel() for n in _calls(graph) if torch.Tag.pointwise in getattr(n.target, "tags", ())]
+    return len(_calls(graph)) * OPERATION + sum(passes) * NUMBER
+
+
+def saves(graph: fx.GraphModule, calls: int, device: torch.device) -> bool:
+    """Whether compiling saves so many calls of this graph more time than it takes: asked of graphs that run alone."""
+    return device.type == "cpu" and saved(graph) * calls > WAIT
+
+
+def _calls(graph: fx.GraphModule) -> list[fx.Node]:
+    """Operations that compiling could join: none of a network that convolves."""
+    calls = [node for node in graph.graph.nodes if node.op == "call_function"]
+    return [] if any("convolution" in str(node.target) for node in calls) else calls

@@ -29,7 +29,7 @@ from torch.func import grad_and_value
 from ..types import ModelError
 from .agreement import same_outputs
 from .compiled import Compiled
-from .graph import Untraceable, trace
+from .graph import Shapes, Untraceable, trace
 from .in_place import in_place
 from .messengers import Unvalidated
 from .noise import same_noise
@@ -56,7 +56,8 @@ class Elbo:
 
     To be made and called inside a scope of Pyro's parameter store, in the right dtype and device, with validation off. The
     guide is run once, for its parameters: ``start`` are their unconstrained starting values. ``handler()`` is entered around
-    guide and model: ``handlers.LocalReparameterization``, for one.
+    guide and model: ``handlers.LocalReparameterization``, for one. ``compile``: whether the graph is compiled, or a function
+    that is asked of it, with each node's shape and dtype as ``meta["kind"]``; then, where no compiler works, nothing is said.
 
     Calling it gives ``(elbo, entropy of q, gradient [parameters])``; the random numbers come from torch's global state.
     ``traced`` tells whether the last rows of a new shape were traced; a guide that cannot be (a module, such as Pyro's
@@ -75,7 +76,7 @@ class Elbo:
         kwargs: Mapping[str, Any],
         particles: int = 1,
         handler: Handler = nullcontext,
-        compile: bool = False,
+        compile: bool | Callable[[fx.GraphModule], bool] = False,
         like: Elbo | None = None,
     ) -> None:
         self.model, self.guide, self.args, self.kwargs = model, guide, args, dict(kwargs)
@@ -177,7 +178,21 @@ class Elbo:
             return self._plain
         if not self.traced:
             return self._plain
-        return Compiled(graph) if self.compile else in_place(graph, inputs)
+        if self.compile is True or self._pays(graph, inputs):
+            return Compiled(graph, asked=self.compile is True)
+        return in_place(graph, inputs)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether calls go through compiled code."""
+        return any(isinstance(g, Compiled) and g.call is not g.graph for g in self.graphs.values())
+
+    def _pays(self, graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> bool:
+        if not callable(self.compile):
+            return False
+        with torch.no_grad(), same_noise(inputs[0].device):
+            Shapes(graph).run(*inputs)
+        return self.compile(graph)
 
     def _particle(self, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
         """ELBO and entropy of q at one draw."""

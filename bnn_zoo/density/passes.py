@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from .sums import FACTORS, _number
+from .sums import FACTORS, SUMS, VIEWS, _number
 
 aten = torch.ops.aten
+LARGE, WIDE = 4096, 64
+"""Numbers in a tensor, and in its last axis, from which on a pass over it counts."""
 PRODUCTS = (aten.mul.Tensor, aten.mul.Scalar)
 
 
@@ -29,6 +31,60 @@ def once(graph: fx.GraphModule) -> None:
         if first is not node:
             node.replace_all_uses_with(first)
             graph.graph.erase_node(node)
+
+
+def norms(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
+    """``Σ x²`` as the sum of the rows' squared norms, which reads x and writes nothing of its size; ``Σ (x² + y²)`` as two."""
+    for node in list(graph.graph.nodes):
+        if node.target in SUMS and not node.kwargs and seen[node].is_floating_point():
+            for part in _parts(graph, node, seen):
+                _norm(graph, part, seen)
+
+
+def _parts(graph: fx.GraphModule, node: fx.Node, seen: dict[fx.Node, Any]) -> list[fx.Node]:
+    """The sum itself, or the two sums that a sum of two squares now is."""
+    both = node.args[0]
+    if not _once(both) or both.target is not aten.add.Tensor or both.kwargs or not _alike(both.args, both, seen):
+        return [node]
+    if seen[both].numel() < LARGE or not all(_square(x) for x in both.args):
+        return [node]
+    with graph.graph.inserting_before(node):
+        parts = [graph.graph.call_function(node.target, (x, *node.args[1:])) for x in both.args]
+        total = graph.graph.call_function(aten.add.Tensor, tuple(parts))
+    seen[total] = seen[node]
+    seen.update(zip(parts, (seen[node], seen[node]), strict=True))
+    node.replace_all_uses_with(total)
+    graph.graph.erase_node(node)
+    graph.graph.erase_node(both)
+    return parts
+
+
+def _norm(graph: fx.GraphModule, node: fx.Node, seen: dict[fx.Node, Any]) -> None:
+    source = square = node.args[0]
+    while _once(square) and square.target in VIEWS:
+        square = square.args[0]
+    if not _once(square) or not _square(square):
+        return
+    x, own = square.args[0], seen[source]
+    first, here = seen[x].shape[:1], seen[node].shape
+    dims = {d % own.dim() for d in node.args[1]} if len(node.args) > 1 and node.args[1] else set(range(own.dim()))
+    whole = len(dims) == own.dim()
+    if not (whole or (dims == set(range(1, own.dim())) and own.shape[:1] == first)) or here not in (first, ()):
+        return
+    if seen[x].dim() < 2 or seen[x].numel() < LARGE or seen[x].shape[-1] < WIDE or seen[x].stride(-1) != 1:
+        return
+    rest = list(range(0 if whole else 1, seen[x].dim() - 1))
+    with graph.graph.inserting_before(node):
+        new = graph.graph.call_function(aten.linalg_vector_norm.default, (x, 2, [-1]))
+        new = graph.graph.call_function(aten.pow.Tensor_Scalar, (new, 2))
+        new = graph.graph.call_function(aten.sum.dim_IntList, (new, rest)) if rest else new
+    seen[new] = seen[node]
+    node.replace_all_uses_with(new)
+    graph.graph.erase_node(node)
+
+
+def _square(node: Any) -> bool:
+    return isinstance(node, fx.Node) and node.target is aten.pow.Tensor_Scalar and node.args[1] == 2
 
 
 def joined(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:

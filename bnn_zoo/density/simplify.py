@@ -17,7 +17,7 @@ from .agreement import close
 from .convolution import chain_by_chain
 from .layout import rows_last
 from .noise import same_noise
-from .passes import joined, once
+from .passes import joined, norms, once
 from .sums import SUMS, VIEWS, constants_out
 
 aten = torch.ops.aten
@@ -69,6 +69,7 @@ def _rewrite(graph: fx.GraphModule, seen: dict[fx.Node, Any], chains: int) -> No
     rows_last(graph, seen)
     _bury(graph)
     once(graph)
+    norms(graph, seen)
     joined(graph, seen)
     chain_by_chain(graph, seen, chains)
     _bury(graph)

@@ -76,9 +76,8 @@ def kinetic_temperature(v: Tensor, step_size: float, friction: Tensor | float, G
 def _heated(x: Tensor, variance: float, random: Randomness, G: Precondition) -> Tensor:
     """x, which is changed in place, with noise of this variance times G."""
     if variance > 0:
-        noise = random.normal(x.shape[-1])
         if isinstance(G, float):
-            x.add_(noise, alpha=(variance * G) ** 0.5)
+            random.add_normal(x, (variance * G) ** 0.5)
         else:
-            x.addcmul_(noise, G.sqrt(), value=variance**0.5)
+            x.addcmul_(random.normal(x.shape[-1]), G.sqrt(), value=variance**0.5)
     return x
