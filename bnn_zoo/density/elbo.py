@@ -24,7 +24,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, fx
 from torch.distributions import Independent, Normal, kl_divergence, transform_to
-from torch.func import grad_and_value
+from torch.func import functional_call, grad_and_value
 
 from ..types import ModelError
 from .agreement import same_outputs
@@ -57,11 +57,12 @@ class Elbo:
     To be made and called inside a scope of Pyro's parameter store, in the right dtype and device, with validation off. The
     guide is run once, for its parameters: ``start`` are their unconstrained starting values. ``handler()`` is entered around
     guide and model: ``handlers.LocalReparameterization``, for one. ``compile``: whether the graph is compiled, or a function
-    that is asked of it, with each node's shape and dtype as ``meta["kind"]``; then, where no compiler works, nothing is said.
+    that is asked, of the graph with shapes and dtypes as ``meta["kind"]``; then nothing is said where no compiler works.
 
     Calling it gives ``(elbo, entropy of q, gradient [parameters])``; the random numbers come from torch's global state.
-    ``traced`` tells whether the last rows of a new shape were traced; a guide that cannot be (a module, such as Pyro's
-    autoguides; control flow on values), or whose graph gives other values, runs as it is, with the same results and slower.
+    ``traced`` tells whether the last rows of a new shape were traced; a guide that cannot be (control flow on values), or
+    whose graph gives other values, runs as it is, with the same results and slower. Of a guide that is a module, such as
+    Pyro's autoguides, parameters are exchanged for those of the trace; ``guide`` itself has those of ``parameters(flat)``.
     The graphs of ``like``, of the same guide from another start, are taken where they give the values of this one.
     Raises ModelError where the guide leaves out a latent site of the model.
     """
@@ -84,7 +85,8 @@ class Elbo:
         self._check_sites()
         state = pyro.get_param_store().get_state()
         self.constraints = state["constraints"]
-        params = {name: p.detach() for name, p in state["params"].items()}
+        first = {id(p): name for name, p in reversed(state["params"].items())}  # a module may know one by two names
+        params = {name: p.detach() for name, p in state["params"].items() if first[id(p)] == name}
         self.shapes = {name: p.shape for name, p in params.items()}
         self.start = torch.cat([p.reshape(-1) for p in params.values()]).clone()
         self.graphs: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
@@ -99,24 +101,43 @@ class Elbo:
         return self.graphs[key](flat, *tensors)
 
     def parameters(self, flat: Tensor) -> AbstractContextManager[Any]:
-        """The handler under which the guide has these parameters."""
+        """The handler under which the guide has these parameters; a module gets them for good."""
         pieces = self._pieces(flat)
-        if isinstance(self.guide, torch.nn.Module):  # Pyro's autoguides read their parameters past any handler
-            for name, unconstrained in pyro.get_param_store().named_parameters():
-                unconstrained.data.copy_(pieces[name])
-            return nullcontext()
+        if not isinstance(self.guide, torch.nn.Module):
+            return self._handled(pieces)
+        leaves = dict(pyro.get_param_store().named_parameters())
+        for name, piece in pieces.items():
+            leaves[name].data.copy_(piece)
+        return nullcontext()
+
+    def _handled(self, pieces: Mapping[str, Tensor]) -> Parameters:
         return Parameters({name: transform_to(self.constraints[name])(piece) for name, piece in pieces.items()})
+
+    def _with(self, pieces: Mapping[str, Tensor]) -> Any:
+        """The guide with these unconstrained parameters in place of those that a module reads past any handler: its plain
+        ones. It asks ``pyro.param`` for its others."""
+        if not isinstance(self.guide, torch.nn.Module):
+            return self.guide
+        names = {id(p): name for name, p in pyro.get_param_store().named_parameters() if name in pieces}
+        own = {path: names[id(p)] for path, p in self.guide.named_parameters() if id(p) in names}
+        plain = {path: pieces[name] for path, name in own.items() if not path.endswith("_unconstrained")}
+        return lambda *args, **kwargs: functional_call(self.guide, plain, args, kwargs)
 
     def _pieces(self, flat: Tensor) -> dict[str, Tensor]:
         sizes = [shape.numel() for shape in self.shapes.values()]
         return {n: piece.reshape(s) for (n, s), piece in zip(self.shapes.items(), flat.split(sizes), strict=True)}
 
     def _value(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        """ELBO and entropy at these parameters."""
+        pieces = self._pieces(flat)
+        with self._handled(pieces):
+            return self._mean(self._with(pieces), tensors)
+
+    def _mean(self, guide: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """ELBO and entropy, means over particles."""
         fresh = iter(tensors)
         args = tuple(next(fresh) if isinstance(a, Tensor) else a for a in self.args)
-        with self.parameters(flat):
-            terms = [self._particle(args) for _ in range(self.particles)]
+        terms = [self._particle(guide, args) for _ in range(self.particles)]
         elbo, entropy = (torch.stack(list(t)).mean() for t in zip(*terms, strict=True))
         return elbo, entropy.detach()
 
@@ -131,22 +152,24 @@ class Elbo:
                 "model's name"
             )
 
-    def _untraced(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """For guides that are modules: autograd to the parameters in Pyro's store."""
-        with torch.enable_grad():
-            elbo, entropy = self._value(flat, *tensors)
-            leaves = dict(pyro.get_param_store().named_parameters())
-            gradients = torch.autograd.grad(elbo, [leaves[n] for n in self.shapes], allow_unused=True)
-        parts = [flat.new_zeros(s) if g is None else g for g, s in zip(gradients, self.shapes.values(), strict=True)]
-        return elbo.detach(), entropy, torch.cat([g.reshape(-1) for g in parts])
-
     def _plain(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Guide and model themselves, by autograd."""
+        if isinstance(self.guide, torch.nn.Module):
+            return self._by_store(flat, *tensors)
         leaf = flat.detach().clone().requires_grad_()
         with torch.enable_grad():
             elbo, entropy = self._value(leaf, *tensors)
             (gradient,) = torch.autograd.grad(elbo, leaf)
         return elbo.detach(), entropy, gradient
+
+    def _by_store(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """For guides that are modules: autograd to the parameters in Pyro's store, where the module finds them."""
+        with torch.enable_grad(), self.parameters(flat):
+            elbo, entropy = self._mean(self.guide, tensors)
+            leaves = dict(pyro.get_param_store().named_parameters())
+            gradients = torch.autograd.grad(elbo, [leaves[n] for n in self.shapes], allow_unused=True)
+        parts = [flat.new_zeros(s) if g is None else g for g, s in zip(gradients, self.shapes.values(), strict=True)]
+        return elbo.detach(), entropy, torch.cat([g.reshape(-1) for g in parts])
 
     def _taken(self, graph: Any, flat: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
         """The graph of another start, if it gives the values that guide and model have from here."""
@@ -159,8 +182,6 @@ class Elbo:
 
     def _trace(self, flat: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
         self.traced = False
-        if isinstance(self.guide, torch.nn.Module):
-            return self._untraced
 
         def whole(flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
             gradient, (elbo, entropy) = grad_and_value(self._value, has_aux=True)(flat, *tensors)
@@ -194,10 +215,10 @@ class Elbo:
             Shapes(graph).run(*inputs)
         return self.compile(graph)
 
-    def _particle(self, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-        """ELBO and entropy of q at one draw."""
+    def _particle(self, q: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+        """ELBO and entropy of the guide q at one draw."""
         with self.handler(), Unvalidated():
-            guide = poutine.trace(self.guide).get_trace(*args, **self.kwargs)
+            guide = poutine.trace(q).get_trace(*args, **self.kwargs)
             model = poutine.trace(poutine.replay(self.model, guide)).get_trace(*args, **self.kwargs)
         elbo, entropy = self.start.new_zeros(()), self.start.new_zeros(())
         for name, site in model.nodes.items():

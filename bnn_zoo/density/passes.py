@@ -34,7 +34,7 @@ def once(graph: fx.GraphModule) -> None:
 
 
 def norms(graph: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:
-    """``Σ x²`` as the sum of the rows' squared norms, which reads x and writes nothing of its size; ``Σ (x² + y²)`` as two."""
+    """``Σ x²`` as the sum of its rows' squared norms, which writes nothing of its size, and ``Σ (x² + y²)`` as two sums."""
     for node in list(graph.graph.nodes):
         if node.target in SUMS and not node.kwargs and seen[node].is_floating_point():
             for part in _parts(graph, node, seen):
