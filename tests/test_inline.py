@@ -135,7 +135,7 @@ def test_linear_as_transposed_product(bias):
 def rewritten(f, *inputs):
     """``f`` traced, and its graph after ``rows_last`` with dead calls removed; both give the same."""
     before, module = make_fx(f)(*inputs), make_fx(f)(*inputs)
-    shapes = simplify._Shapes(module)
+    shapes = simplify.Values(module)
     shapes.run(*inputs)
     rows_last(module, shapes.seen)
     module.graph.eliminate_dead_code()

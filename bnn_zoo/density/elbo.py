@@ -11,7 +11,6 @@ compared with the guide and model run by autograd, under the same random numbers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,16 +18,16 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, fx
-from torch.distributions import Independent, Normal, kl_divergence, transform_to
+from torch.distributions import transform_to
 from torch.func import functional_call, grad_and_value
 
 from ..types import ModelError
 from .agreement import same_outputs
 from .compiled import Compiled
+from .divergence import energy_and_entropy, entropy_of, scaled
 from .graph import Shapes, Untraceable, trace
 from .in_place import in_place
 from .messengers import Unvalidated
@@ -223,57 +222,15 @@ class Elbo:
         elbo, entropy = self.start.new_zeros(()), self.start.new_zeros(())
         for name, site in model.nodes.items():
             if site["type"] == "sample" and not site_is_subsample(site) and name not in guide.nodes:
-                elbo = elbo + _scaled(site, site["fn"].log_prob(site["value"]))
+                elbo = elbo + scaled(site, site["fn"].log_prob(site["value"]))
         for name, site in guide.nodes.items():
             if site["type"] != "sample" or site_is_subsample(site):
                 continue
-            own = _entropy(site["fn"])
-            part = -_scaled(site, site["fn"].log_prob(site["value"])) if own is None else _scaled(site, own)
+            own = entropy_of(site["fn"])
+            part = -scaled(site, site["fn"].log_prob(site["value"])) if own is None else scaled(site, own)
             entropy = entropy + part
             if name in model.nodes:  # the others are auxiliary sites of the guide
-                elbo = elbo + _energy_and_entropy(site, model.nodes[name], own)
+                elbo = elbo + energy_and_entropy(site, model.nodes[name], own)
             else:
-                elbo = elbo - _scaled(site, site["fn"].log_prob(site["value"]))
+                elbo = elbo - scaled(site, site["fn"].log_prob(site["value"]))
         return elbo, entropy
-
-
-def _energy_and_entropy(site: Any, p: Any, own: Tensor | None) -> Tensor:
-    """``scale_p E_q[log p] + scale_q H[q]`` of a site of the guide and the model's site of that name."""
-    q, value = site["fn"], site["value"]
-    try:
-        kl = None if own is None else _kl(q, p["fn"], own)
-    except NotImplementedError:
-        kl = None
-    if own is None or kl is None:
-        return _scaled(p, p["fn"].log_prob(value)) - _scaled(site, q.log_prob(value))
-    if _one(site["scale"]) and _one(p["scale"]) and site["mask"] is None and p["mask"] is None:
-        return -_scaled(site, kl)
-    return _scaled(p, -kl - own) + _scaled(site, own)
-
-
-def _scaled(site: Any, value: Any) -> Tensor:
-    return scale_and_mask(value, site["scale"], site["mask"]).sum()
-
-
-def _one(scale: Any) -> bool:
-    return isinstance(scale, float | int) and scale == 1
-
-
-def _entropy(q: Any) -> Tensor | None:
-    try:
-        return q.entropy()
-    except NotImplementedError:
-        return None
-
-
-def _kl(q: Any, p: Any, entropy: Tensor | None) -> Tensor:
-    """KL(q ‖ p). Between normals of one shape as −H[q] − E_q[log p], which shares its terms with the entropy that is there
-    already; raises NotImplementedError where it is not known."""
-    a, b = (law.base_dist if isinstance(law, Independent) else law for law in (q, p))
-    normal = isinstance(a, Normal) and isinstance(b, Normal) and a.batch_shape == b.batch_shape
-    if entropy is None or not normal or q.event_shape != p.event_shape:
-        return kl_divergence(q, p)
-    squares = ((a.loc - b.loc).square() + a.scale.square()) / (2.0 * b.scale.square())
-    constant = b.scale.log() + 0.5 * math.log(2.0 * math.pi)
-    dims = tuple(range(-len(q.event_shape), 0))
-    return squares.sum(dims) + constant.sum(dims) - entropy if dims else squares + constant - entropy

@@ -1,7 +1,7 @@
 """Fewer passes over large tensors in a traced graph.
 
 Backward passes repeat what the forward pass has computed, and add up products that were written to memory first. Without a
-compiler each of these calls reads and writes all weights: a mean-field step makes some forty of them.
+compiler, which fuses them, each of these calls reads and writes all weights: a mean-field step makes some forty of them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from .agreement import close
 from .convolution import chain_by_chain
 from .layout import rows_last
 from .noise import same_noise
-from .passes import joined, norms, once
+from .passes import once
 from .sums import SUMS, VIEWS, constants_out
 
 aten = torch.ops.aten
@@ -50,7 +50,7 @@ def simplify(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
     before = fx.GraphModule(graph, copy.deepcopy(graph.graph))
     before.meta = graph.meta
     with same_noise(inputs[0].device):
-        shapes = _Shapes(graph)
+        shapes = Values(graph)
         wanted = shapes.run(*inputs)
         _rewrite(graph, shapes.seen, chains=inputs[0].shape[0] if inputs[0].dim() == 2 else 1)
         try:
@@ -69,8 +69,6 @@ def _rewrite(graph: fx.GraphModule, seen: dict[fx.Node, Any], chains: int) -> No
     rows_last(graph, seen)
     _bury(graph)
     once(graph)
-    norms(graph, seen)
-    joined(graph, seen)
     chain_by_chain(graph, seen, chains)
     _bury(graph)
     graph.delete_all_unused_submodules()
@@ -101,7 +99,7 @@ class _Mended(fx.Interpreter):
             return super().run_node(n)
 
 
-class _Shapes(fx.Interpreter):
+class Values(fx.Interpreter):
     """Runs the graph once and keeps every node's value."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
