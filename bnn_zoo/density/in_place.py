@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from .agreement import close
 from .noise import same_noise
 from .passes import joined, norms
-from .simplify import Values
+from .simplify import Values, bury
 
 aten = torch.ops.aten
 LEAST = 4096
@@ -46,8 +46,8 @@ VIEWS = (aten.view.default, aten._unsafe_view.default, aten.reshape.default)
 
 def in_place(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """The same function with fewer passes and intermediate results written over, for inputs of these shapes. Inputs stay as
-    they are, and what it returns is new at each call. The graph itself is left alone; it is returned where the other's values
-    differ. Not for compilers: torch's own takes ``add(mm(a, b), x, alpha=c)`` for ``addmm`` without c (2.14)."""
+    they are, and what it returns is new at each call. The graph itself is left alone, and returned where the values of the
+    other differ. Not for compilers: torch's own takes ``add(mm(a, b), x, alpha=c)`` for ``addmm`` without c (2.14)."""
     own = fx.GraphModule(graph, copy.deepcopy(graph.graph))
     own.meta = graph.meta
     with same_noise(inputs[0].device):
@@ -55,6 +55,7 @@ def in_place(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
         wanted = values.run(*inputs)
         norms(own, values.seen)
         joined(own, values.seen)
+        bury(own)
         memory = _Memory(own)
         memory.run(*inputs)
         for node in list(own.graph.nodes):

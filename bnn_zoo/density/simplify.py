@@ -67,16 +67,16 @@ def _rewrite(graph: fx.GraphModule, seen: dict[fx.Node, Any], chains: int) -> No
     _drop(graph, seen)
     constants_out(graph, seen)
     rows_last(graph, seen)
-    _bury(graph)
+    bury(graph)
     once(graph)
     chain_by_chain(graph, seen, chains)
-    _bury(graph)
+    bury(graph)
     graph.delete_all_unused_submodules()
     graph.graph.lint()
     graph.recompile()
 
 
-def _bury(graph: fx.GraphModule) -> None:
+def bury(graph: fx.GraphModule) -> None:
     """Remove dead calls, and draws that nobody uses."""
     graph.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))
 
