@@ -137,7 +137,7 @@ class Elbo:
         fresh = iter(tensors)
         args = tuple(next(fresh) if isinstance(a, Tensor) else a for a in self.args)
         terms = [self._particle(guide, args) for _ in range(self.particles)]
-        elbo, entropy = (torch.stack(list(t)).mean() for t in zip(*terms, strict=True))
+        elbo, entropy = (sum(t[1:], t[0]) / self.particles for t in zip(*terms, strict=True))
         return elbo, entropy.detach()
 
     def _check_sites(self) -> None:

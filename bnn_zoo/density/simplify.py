@@ -171,6 +171,8 @@ def _same_as(node: fx.Node, seen: dict[fx.Node, Any]) -> fx.Node | None:
     same_shape = seen[first].shape == seen[node].shape and seen[first].dtype == seen[node].dtype
     if node.target in (aten.view.default, aten.expand.default, aten._unsafe_view.default) and same_shape:
         return first
+    if node.target in SUMS and seen[first].dim() == 0 and same_shape:
+        return first
     if node.target is aten.mul.Scalar and node.args[1] == 1 and same_shape:
         return first
     if node.target is aten.pow.Tensor_Scalar and node.args[1] == 1.0 and same_shape:
