@@ -56,6 +56,7 @@ def in_place(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
         norms(own, values.seen)
         joined(own, values.seen)
         bury(own)
+        values.seen.clear()  # all that the graph computes: as much memory as it takes when nothing is freed
         memory = _Memory(own)
         memory.run(*inputs)
         for node in list(own.graph.nodes):
@@ -64,6 +65,7 @@ def in_place(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
         for node in list(own.graph.nodes):
             if node.target in OUT and memory.large(node):
                 _over_argument(node, memory)
+        memory.seen.clear()
         own.graph.lint()
         own.recompile()
         slack = 1e-9 if inputs[0].dtype == torch.float64 else 1e-3
