@@ -92,16 +92,16 @@ class Streams:
     def normal(self, *shape: int) -> Tensor:
         return self._portion("normal", shape)
 
-    def add_normal(self, x: Tensor, scale: float) -> None:
-        """Add ``scale · normal(dim)`` to ``x [chain, dim]`` in place: where that is much, chain by chain, so that a chain's
-        numbers are still in the cache when they are added."""
+    def moved(self, x: Tensor, drift: Tensor, rate: float, scale: float) -> Tensor:
+        """``x + rate · drift + scale · normal(dim)``: where that is much, chain by chain, so that a chain's numbers are in the
+        cache when they are added."""
         size = x.shape[-1]
         if size <= AHEAD // 2:
-            x.add_(self.normal(size), alpha=scale)
-            return
-        numbers = torch.empty(size, dtype=self.dtype, device=self.device)
-        for row, own in zip(x, self.generators, strict=True):
-            row.add_(numbers.normal_(generator=own), alpha=scale)
+            return torch.add(x, drift, alpha=rate).add_(self.normal(size), alpha=scale)
+        new, noise = torch.empty_like(x), torch.empty(size, dtype=self.dtype, device=self.device)
+        for row, start, slope, own in zip(new, x, drift, self.generators, strict=True):
+            torch.add(start, slope, alpha=rate, out=row).add_(noise.normal_(generator=own), alpha=scale)
+        return new
 
     def uniform(self, *shape: int) -> Tensor:
         return self._portion("uniform", shape)
@@ -161,8 +161,8 @@ class OneStream:
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(self.chains, *shape, generator=self.generator, **self.place)
 
-    def add_normal(self, x: Tensor, scale: float) -> None:
-        x.add_(self.normal(x.shape[-1]), alpha=scale)
+    def moved(self, x: Tensor, drift: Tensor, rate: float, scale: float) -> Tensor:
+        return torch.add(x, drift, alpha=rate).add_(self.normal(x.shape[-1]), alpha=scale)
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(self.chains, *shape, generator=self.generator, **self.place)

@@ -118,14 +118,13 @@ def test_log_joint_of_a_network_is_that_of_the_model(chains, dtype):
     assert written(graph)
 
 
-def test_noise_that_is_added_is_the_noise_that_is_given():
-    for size in (7, 5_000):
-        one, other = (Streams(3, Use.MOVES, range(2), torch.device("cpu"), torch.float64) for _ in range(2))
-        x = torch.ones(2, size, dtype=torch.float64)
-        for _ in range(2):
-            wanted = torch.add(x, other.normal(size), alpha=0.25)
-            one.add_normal(x, 0.25)
-            assert torch.equal(x, wanted)
+@pytest.mark.parametrize("size", [7, 5_000])
+def test_noise_of_a_move_is_the_noise_that_is_given(size):
+    one, other = (Streams(3, Use.MOVES, range(2), torch.device("cpu"), torch.float64) for _ in range(2))
+    x, drift = torch.ones(2, size, dtype=torch.float64), torch.linspace(0, 1, 2 * size, dtype=torch.float64).view(2, size)
+    for _ in range(2):
+        wanted = torch.add(x, drift, alpha=0.5).add(other.normal(size), alpha=0.25)
+        assert torch.equal(one.moved(x, drift, 0.5, 0.25), wanted)
 
 
 class Plain(torch.optim.Optimizer):
