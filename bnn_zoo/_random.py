@@ -93,8 +93,8 @@ class Streams:
         return self._portion("normal", shape)
 
     def moved(self, x: Tensor, drift: Tensor, rate: float, scale: float) -> Tensor:
-        """``x + rate · drift + scale · normal(dim)``: where that is much, chain by chain, so that a chain's numbers are in the
-        cache when they are added."""
+        """``x + rate · drift + scale · normal(dim)``: chain by chain where that is much, so that a chain's numbers are in
+        the cache when they are added."""
         size = x.shape[-1]
         if size <= AHEAD // 2:
             return torch.add(x, drift, alpha=rate).add_(self.normal(size), alpha=scale)
