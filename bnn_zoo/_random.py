@@ -154,7 +154,7 @@ class Streams:
 def fill_normal(out: Tensor, generator: torch.Generator) -> Tensor:
     """``out``, contiguous, filled with N(0, 1).
 
-    torch makes float64 on a CPU one number at a time. Where that is much, Box & Muller's ``√(−2 log u) cos t`` and ``… sin t``
+    torch makes float64 on a CPU one number at a time. Where that is much, Box & Muller's ``√(−2 log u) cos t`` and its sine
     are taken here of whole vectors, with u of 63 bits and t of 64: 2.4 times as fast.
     """
     if out.dtype != torch.float64 or out.device.type != "cpu" or out.numel() <= AHEAD:
