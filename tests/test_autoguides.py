@@ -149,7 +149,8 @@ def test_optimum_is_that_of_svi_and_of_algebra(name):
         for _ in range(steps):
             losses.append(svi.step(x, y))
             optimiser.step()
-    theirs, ours = -torch.tensor(losses[-300:]).double(), draws.history["elbo"][0, -300:].double()
+    one = bz.MeanField(steps=steps, draws=1, guide=GUIDES[name], learning_rate=rate)  # one draw a step, as theirs
+    theirs = -torch.tensor(losses[-300:]).double()
+    ours = one.run(regression, (x, y), progress=False).history["elbo"][0, -300:].double()
     error = float(((theirs.var() + ours.var()) / 300).sqrt())
-    # of one draw, which moves more about its optimum than the mean of eight
-    assert -0.05 < float(ours.mean() - theirs.mean()) < 5 * error + 0.3
+    assert abs(float(ours.mean() - theirs.mean())) < 5 * error + 0.2, (ours.mean(), theirs.mean(), error)
