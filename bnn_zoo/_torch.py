@@ -144,7 +144,7 @@ def compile_graph(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[.
     graph: less than half of the seconds where the compiler's cache is warm. Where a version of torch cannot do without
     (2.6), it is ``torch.compile``. Raises RuntimeError where no compiler works.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"fallback_random": True}  # on a CPU the compiler's own normal numbers take 20 times as long
     if inputs[0].device.type == "cpu" and "cpp.use_decompose_tanh" in set(torch._inductor.list_options()):
         options["cpp.use_decompose_tanh"] = True  # 0.4 of the time of the compiler's own; float32 error 2e-7, not 6e-8
     if inputs[0].device.type == "cpu":

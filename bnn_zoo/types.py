@@ -167,9 +167,12 @@ class Randomness(Protocol):
     """Where a kernel's random numbers come from: for each chain its own, or one number that all chains share.
 
     ``normal(5)`` gives independent N(0, 1) of shape ``[chain, 5]``, ``uniform()`` Uniform(0, 1) of shape ``[chain]``.
+    ``moved(x, drift, rate, scale)`` is ``x + rate · drift + scale · normal(dim)``, all ``[chain, dim]``, as a new tensor.
     """
 
     def normal(self, *shape: int) -> Tensor: ...
+
+    def moved(self, x: Tensor, drift: Tensor, rate: float, scale: float) -> Tensor: ...
 
     def uniform(self, *shape: int) -> Tensor: ...
 

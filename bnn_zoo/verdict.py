@@ -77,7 +77,7 @@ def judge(posterior: Posterior) -> Verdict:
         names = [name for name, each in finite.items() if not bool(each.all())]
         verdict.said.append(f"{int((~good).sum())} of {good.numel()} draws are not finite, at sites {names[:5]}")
         return verdict
-    if draws.draws >= 4:
+    if draws.draws >= 4 and draws.attrs.get("inference_method") != "SVI":  # a q may be a point
         ends = [{n: v[c, :: max(1, draws.draws - 1)] for n, v in draws.sites.items()} for c in range(draws.chains)]
         still = [all(bool((v == v[:1]).all()) for v in end.values()) for end in ends]
         still = [s and all(_stays(v, c) for v in draws.sites.values()) for c, s in enumerate(still)]

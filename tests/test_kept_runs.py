@@ -178,6 +178,7 @@ def test_compiled_runs(compile, tmp_path, monkeypatch):
     for backend in (
         bz.NUTS(chains=2, warmup=40, draws=5, compile=compile),
         bz.SGLD(chains=2, steps=40, compile=bool(compile)),
+        bz.MeanField(chains=2, steps=25, draws=4, compile=compile),
     ):
         whole = bz.fit(MODEL, rows(), backend, progress=False)
         folder = tmp_path / type(backend).__name__

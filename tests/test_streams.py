@@ -143,3 +143,19 @@ def test_one_stream_has_the_same_laws_and_shapes(dtype):
         assert made.shape == (2000, 3) and made.dtype == dtype
         assert stats.kstest(made.flatten().double().numpy(), law).pvalue > 1e-3
     assert random.uniform().shape == (2000,) and 0.0 <= random.common() < 1.0
+
+
+def test_large_portions_of_double_precision_are_normal():
+    """Made in pairs of sine and cosine: each half has the law, its tails too, and the halves know nothing of each other."""
+    count = 400_001
+    z = streams(chains=range(1)).normal(count)[0]
+    assert z.shape == (count,) and bool(torch.isfinite(z).all()) and len(z.unique()) == count
+    first, second = z[: count // 2], z[count // 2 + 1 :]
+    assert stats.kstest(first.numpy(), "norm").pvalue > 1e-3 and stats.kstest(second.numpy(), "norm").pvalue > 1e-3
+    for f in (lambda x: x, torch.square, torch.abs, torch.sign):
+        assert abs(float(torch.corrcoef(torch.stack([f(first), f(second)]))[0, 1])) < 4 / first.numel() ** 0.5
+    for bound in (3.0, 4.0):
+        expected = 2 * stats.norm.sf(bound) * count
+        assert abs(int((z.abs() > bound).sum()) - expected) < 4.5 * expected**0.5
+    radius = 0.5 * (first.square() + second.square())  # exponential
+    assert stats.kstest(radius.numpy(), "expon").pvalue > 1e-3

@@ -14,7 +14,6 @@ from torch import Tensor
 from .._tree import node
 from ..density import Elbo
 from ..kernels import Optimise
-from ..kernels.langevin import Heat
 from ..kernels.optimise import OptimiserState
 from ..run import Record
 
@@ -45,7 +44,7 @@ class Ascent:
     rate: Callable[[int], float]
     sites: list[str]
     at: tuple[Tensor, AbstractContextManager[Any]] | None = field(default=None, repr=False)
-    """Parameters of q, and the handler under which it has them: both for all draws."""
+    """Parameters of q ``[1, parameters]``, and the handler under which it has them: both for all draws."""
 
     @property
     def phases(self) -> dict[str, int]:
@@ -62,21 +61,21 @@ class Ascent:
         self, target: Elbo, rows: tuple[Tensor, ...], carry: AscentState, random: Any, at: int
     ) -> tuple[AscentState, Record]:
         if at >= self.steps:
-            return carry, Record(draw=self._draw(target, carry.optimiser.position[0]))  # type: ignore[arg-type]
+            return carry, Record(draw=self._draw(target, carry.optimiser.position))  # type: ignore[arg-type]
         with torch.no_grad():
             elbo, entropy, gradient = target(carry.optimiser.position[0], *(t[0] for t in rows))
-        known = elbo.unsqueeze(0), gradient.unsqueeze(0)
-        optimiser, _ = self.kernel.step(lambda _: known, carry.optimiser, Heat(self.rate(at), 0.0), random)
+        optimiser = self.kernel.climbed(carry.optimiser, gradient.unsqueeze(0), self.rate(at))
         lately = carry.elbo + (float(elbo) - carry.elbo) / min(at + 1, LATELY)
-        return AscentState(optimiser, lately), Record(trace={"elbo": known[0], "entropy": entropy.unsqueeze(0)})
+        return AscentState(optimiser, lately), Record(trace={"elbo": elbo.unsqueeze(0), "entropy": entropy.unsqueeze(0)})
 
-    def _draw(self, elbo: Elbo, flat: Tensor) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
-        if self.at is None or self.at[0] is not flat:
+    def _draw(self, elbo: Elbo, position: Tensor) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
+        if self.at is None or self.at[0] is not position:
+            flat = position[0]
             if not bool(torch.isfinite(flat).all()):
                 raise FloatingPointError(
                     f"{self.name} diverged: parameters of q are not finite; use a smaller learning_rate"
                 )
-            self.at = flat, elbo.parameters(flat)
+            self.at = position, elbo.parameters(flat)
         with torch.no_grad(), self.at[1]:
             trace = poutine.trace(elbo.guide).get_trace(*elbo.args, **elbo.kwargs)
             log_q = trace.log_prob_sum().detach()

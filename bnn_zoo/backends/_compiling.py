@@ -12,13 +12,14 @@ from ..native import suits
 
 OPERATION = 5e-6
 """Seconds from one small operation of a traced graph to the next: 5.5 to 6 µs on an idle core."""
+NUMBER = 2.5e-10
+"""Seconds that an elementwise operation takes for each number that it writes, on one core."""
 WAIT, WAIT_SMALL, LARGE = 40.0, 2.0, 100_000_000
 """Seconds that operations take in all from which a run is compiled (``torch.compile`` takes 5 to 25, C for a small graph
 about one), and products of weights and rows beyond which arithmetic takes the time, not the operations between."""
-
 PER_SECOND, MOST = 2_000, 4_000
-"""Operations that the C compiler does in a second, and beyond which ``torch.compile`` takes many minutes: a loop in Python of
-many steps is a long graph."""
+"""Operations that the C compiler does in a second, and beyond which ``torch.compile`` takes many minutes: a loop in Python
+of many steps is a long graph."""
 TINY = 200_000
 """Products of weights, rows and chains up to which a compiled step takes at most some 100 µs, as the calls around it do."""
 
@@ -52,8 +53,7 @@ def operations(log_joint: LogJoint, chains: int) -> int:
     graph, _ = traced(log_joint, chains)
     if not isinstance(graph, fx.GraphModule):
         return 0
-    calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
-    return 0 if any("convolution" in str(target) for target in calls) else len(calls)
+    return len(_calls(graph))
 
 
 def traced(log_joint: LogJoint, chains: int) -> tuple[Any, tuple[Tensor, ...]]:
@@ -61,3 +61,21 @@ def traced(log_joint: LogJoint, chains: int) -> tuple[Any, tuple[Tensor, ...]]:
     log_joint.build(chains)
     position = torch.zeros(chains, log_joint.dim, dtype=log_joint.dtype, device=log_joint.device)
     return log_joint.graph(position), (position, *log_joint.tensors)
+
+
+def saved(graph: fx.GraphModule) -> float:
+    """Seconds of a call of a graph, about, that compiling would save: what is between its operations, and the passes over
+    tensors that are elementwise. Its nodes know their shapes (``density.graph.Shapes``)."""
+    passes = [n.meta["kind"][0].numel() for n in _calls(graph) if torch.Tag.pointwise in getattr(n.target, "tags", ())]
+    return len(_calls(graph)) * OPERATION + sum(passes) * NUMBER
+
+
+def saves(graph: fx.GraphModule, calls: int, device: torch.device) -> bool:
+    """Whether compiling saves so many calls of this graph more time than it takes: asked of graphs that run alone."""
+    return device.type == "cpu" and saved(graph) * calls > WAIT
+
+
+def _calls(graph: fx.GraphModule) -> list[fx.Node]:
+    """Operations that compiling could join: none of a network that convolves."""
+    calls = [node for node in graph.graph.nodes if node.op == "call_function"]
+    return [] if any("convolution" in str(node.target) for node in calls) else calls

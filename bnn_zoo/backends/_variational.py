@@ -25,6 +25,7 @@ from ..schedules import cosine
 from ..types import Draws, Model, ModelError, Schedule
 from ._ascent import Ascent, GlobalStream, SiteSink
 from ._chains import Start
+from ._compiling import saves
 from ._draws import InMemory, Place, blocks, place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, to_cpu
@@ -56,7 +57,8 @@ class Variational:
     draws
         draws of q from each restart.
     compile
-        pass the traced ELBO to ``torch.compile``: half a minute first, then cheaper steps.
+        pass the traced ELBO to ``torch.compile``: half a minute first, then cheaper steps. None: where that pays in a run of
+        this length, as far as the operations of the traced graph tell; ``attrs["compiled"]`` says what was done.
     handler
         entered around guide and model at every step: ``handlers.LocalReparameterization`` or ``handlers.Flipout`` give
         each row its own noise, for gradients of less variance.
@@ -70,12 +72,12 @@ class Variational:
     particles: int = 1
     batch_size: int | None = None
     init: Start = BestOf()
-    compile: bool = False
+    compile: bool | None = None
     handler: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def __post_init__(self) -> None:
         at_least(self, chains=1, steps=1, draws=1, particles=1, batch_size=1)
-        flags(self, "compile")
+        flags(self, "compile", none=True)
         start_rule(self)
         scheduled(self, "learning_rate")
         optimiser(self, "optimiser")
@@ -175,9 +177,9 @@ class Variational:
         """
         first = chain * self.steps
         guide = self.family(log_joint.model, init_to_value(values=start))
-        elbo = Elbo(
-            log_joint.model, guide, log_joint.args, log_joint.kwargs, self.particles, self.handler, self.compile, like
-        )
+        worth = partial(saves, calls=self.steps * self.chains, device=log_joint.device)
+        compile = worth if self.compile is None else self.compile
+        elbo = Elbo(log_joint.model, guide, log_joint.args, log_joint.kwargs, self.particles, self.handler, compile, like)
         rate, names = schedule_of(self, "learning_rate"), [site.name for site in log_joint.sites]
         program = Ascent(type(self).__name__, Optimise(self.optimiser), self.steps, self.draws, rate, names)
         run = Run(
@@ -254,6 +256,7 @@ class Variational:
             gradients=steps * self.particles,
             batch_size=self.batch_size or "all",
             traced=all(f.target.traced for f in fits),
+            compiled=all(f.target.compiled for f in fits),
             tuning_steps=self.steps,
             tuning_time=before + sum(f.seconds["steps"] for f in fits),
             sampling_time=sum(f.seconds["draws"] for f in fits),

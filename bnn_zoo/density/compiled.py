@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.func import functionalize
 
 from .._interrupt import gently
+from .._scope import random_state_kept
 from .._torch import compile_graph, make_fx
 from ..native import compile_small
 from .agreement import same_outputs
+from .noise import same_noise
 
 KIND = attrgetter("shape", "dtype", "device")
 
@@ -46,8 +48,9 @@ class Compiled:
 
     @gently()
     def _prove(self, *inputs: Tensor) -> None:
+        device = inputs[0].device
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), random_state_kept(device):
                 warnings.simplefilter("ignore")  # the compiler's own deprecations
                 # inputs that are the same tensor in the first call would be taken for one in all: it gets copies
                 apart = tuple(t.clone(memory_format=torch.contiguous_format) for t in inputs)
@@ -72,7 +75,11 @@ class Compiled:
     def _agreeing(self, compiler: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[..., Any] | None:
         """What a compiler makes of the graph; None where it declines, or gives other values."""
         made = compiler(self.graph, inputs)
-        return made if made and same_outputs(made(*inputs), self.graph, inputs) else None
+        if made is None:
+            return None
+        made(*inputs)  # some versions of torch compile now
+        with same_noise(inputs[0].device):
+            return made if same_outputs(made(*inputs), self.graph, inputs) else None
 
 
 class Inlined:

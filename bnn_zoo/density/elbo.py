@@ -11,7 +11,6 @@ compared with the guide and model run by autograd, under the same random numbers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,17 +18,18 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, fx
-from torch.distributions import Independent, Normal, kl_divergence, transform_to
-from torch.func import grad_and_value
+from torch.distributions import transform_to
+from torch.func import functional_call, grad_and_value
 
 from ..types import ModelError
 from .agreement import same_outputs
 from .compiled import Compiled
-from .graph import Untraceable, trace
+from .divergence import energy_and_entropy, entropy_of, scaled
+from .graph import Shapes, Untraceable, trace
+from .in_place import in_place
 from .messengers import Unvalidated
 from .noise import same_noise
 from .simplify import simplify
@@ -55,11 +55,13 @@ class Elbo:
 
     To be made and called inside a scope of Pyro's parameter store, in the right dtype and device, with validation off. The
     guide is run once, for its parameters: ``start`` are their unconstrained starting values. ``handler()`` is entered around
-    guide and model: ``handlers.LocalReparameterization``, for one.
+    guide and model: ``handlers.LocalReparameterization``, for one. ``compile``: whether the graph is compiled, or a function
+    that is asked, of the graph with shapes and dtypes as ``meta["kind"]``; then nothing is said where no compiler works.
 
     Calling it gives ``(elbo, entropy of q, gradient [parameters])``; the random numbers come from torch's global state.
-    ``traced`` tells whether the last rows of a new shape were traced; a guide that cannot be (a module, such as Pyro's
-    autoguides; control flow on values), or whose graph gives other values, runs as it is, with the same results and slower.
+    ``traced`` tells whether the last rows of a new shape were traced; a guide that cannot be (control flow on values), or
+    whose graph gives other values, runs as it is, with the same results and slower. Of a guide that is a module, such as
+    Pyro's autoguides, parameters are exchanged for those of the trace; ``guide`` itself has those of ``parameters(flat)``.
     The graphs of ``like``, of the same guide from another start, are taken where they give the values of this one.
     Raises ModelError where the guide leaves out a latent site of the model.
     """
@@ -74,7 +76,7 @@ class Elbo:
         kwargs: Mapping[str, Any],
         particles: int = 1,
         handler: Handler = nullcontext,
-        compile: bool = False,
+        compile: bool | Callable[[fx.GraphModule], bool] = False,
         like: Elbo | None = None,
     ) -> None:
         self.model, self.guide, self.args, self.kwargs = model, guide, args, dict(kwargs)
@@ -82,7 +84,8 @@ class Elbo:
         self._check_sites()
         state = pyro.get_param_store().get_state()
         self.constraints = state["constraints"]
-        params = {name: p.detach() for name, p in state["params"].items()}
+        first = {id(p): name for name, p in reversed(state["params"].items())}  # a module may know one by two names
+        params = {name: p.detach() for name, p in state["params"].items() if first[id(p)] == name}
         self.shapes = {name: p.shape for name, p in params.items()}
         self.start = torch.cat([p.reshape(-1) for p in params.values()]).clone()
         self.graphs: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
@@ -97,25 +100,44 @@ class Elbo:
         return self.graphs[key](flat, *tensors)
 
     def parameters(self, flat: Tensor) -> AbstractContextManager[Any]:
-        """The handler under which the guide has these parameters."""
+        """The handler under which the guide has these parameters; a module gets them for good."""
         pieces = self._pieces(flat)
-        if isinstance(self.guide, torch.nn.Module):  # Pyro's autoguides read their parameters past any handler
-            for name, unconstrained in pyro.get_param_store().named_parameters():
-                unconstrained.data.copy_(pieces[name])
-            return nullcontext()
+        if not isinstance(self.guide, torch.nn.Module):
+            return self._handled(pieces)
+        leaves = dict(pyro.get_param_store().named_parameters())
+        for name, piece in pieces.items():
+            leaves[name].data.copy_(piece)
+        return nullcontext()
+
+    def _handled(self, pieces: Mapping[str, Tensor]) -> Parameters:
         return Parameters({name: transform_to(self.constraints[name])(piece) for name, piece in pieces.items()})
+
+    def _with(self, pieces: Mapping[str, Tensor]) -> Any:
+        """The guide with these unconstrained parameters in place of those that a module reads past any handler: its plain
+        ones. It asks ``pyro.param`` for its others."""
+        if not isinstance(self.guide, torch.nn.Module):
+            return self.guide
+        names = {id(p): name for name, p in pyro.get_param_store().named_parameters() if name in pieces}
+        own = {path: names[id(p)] for path, p in self.guide.named_parameters() if id(p) in names}
+        plain = {path: pieces[name] for path, name in own.items() if not path.endswith("_unconstrained")}
+        return lambda *args, **kwargs: functional_call(self.guide, plain, args, kwargs)
 
     def _pieces(self, flat: Tensor) -> dict[str, Tensor]:
         sizes = [shape.numel() for shape in self.shapes.values()]
         return {n: piece.reshape(s) for (n, s), piece in zip(self.shapes.items(), flat.split(sizes), strict=True)}
 
     def _value(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        """ELBO and entropy at these parameters."""
+        pieces = self._pieces(flat)
+        with self._handled(pieces):
+            return self._mean(self._with(pieces), tensors)
+
+    def _mean(self, guide: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """ELBO and entropy, means over particles."""
         fresh = iter(tensors)
         args = tuple(next(fresh) if isinstance(a, Tensor) else a for a in self.args)
-        with self.parameters(flat):
-            terms = [self._particle(args) for _ in range(self.particles)]
-        elbo, entropy = (torch.stack(list(t)).mean() for t in zip(*terms, strict=True))
+        terms = [self._particle(guide, args) for _ in range(self.particles)]
+        elbo, entropy = (sum(t[1:], t[0]) / self.particles for t in zip(*terms, strict=True))
         return elbo, entropy.detach()
 
     def _check_sites(self) -> None:
@@ -129,22 +151,24 @@ class Elbo:
                 "model's name"
             )
 
-    def _untraced(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """For guides that are modules: autograd to the parameters in Pyro's store."""
-        with torch.enable_grad():
-            elbo, entropy = self._value(flat, *tensors)
-            leaves = dict(pyro.get_param_store().named_parameters())
-            gradients = torch.autograd.grad(elbo, [leaves[n] for n in self.shapes], allow_unused=True)
-        parts = [flat.new_zeros(s) if g is None else g for g, s in zip(gradients, self.shapes.values(), strict=True)]
-        return elbo.detach(), entropy, torch.cat([g.reshape(-1) for g in parts])
-
     def _plain(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Guide and model themselves, by autograd."""
+        if isinstance(self.guide, torch.nn.Module):
+            return self._by_store(flat, *tensors)
         leaf = flat.detach().clone().requires_grad_()
         with torch.enable_grad():
             elbo, entropy = self._value(leaf, *tensors)
             (gradient,) = torch.autograd.grad(elbo, leaf)
         return elbo.detach(), entropy, gradient
+
+    def _by_store(self, flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """For guides that are modules: autograd to the parameters in Pyro's store, where the module finds them."""
+        with torch.enable_grad(), self.parameters(flat):
+            elbo, entropy = self._mean(self.guide, tensors)
+            leaves = dict(pyro.get_param_store().named_parameters())
+            gradients = torch.autograd.grad(elbo, [leaves[n] for n in self.shapes], allow_unused=True)
+        parts = [flat.new_zeros(s) if g is None else g for g, s in zip(gradients, self.shapes.values(), strict=True)]
+        return elbo.detach(), entropy, torch.cat([g.reshape(-1) for g in parts])
 
     def _taken(self, graph: Any, flat: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
         """The graph of another start, if it gives the values that guide and model have from here."""
@@ -157,8 +181,6 @@ class Elbo:
 
     def _trace(self, flat: Tensor, tensors: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
         self.traced = False
-        if isinstance(self.guide, torch.nn.Module):
-            return self._untraced
 
         def whole(flat: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
             gradient, (elbo, entropy) = grad_and_value(self._value, has_aux=True)(flat, *tensors)
@@ -176,67 +198,39 @@ class Elbo:
             return self._plain
         if not self.traced:
             return self._plain
-        return Compiled(graph) if self.compile else graph
+        if self.compile is True or self._pays(graph, inputs):
+            return Compiled(graph, asked=self.compile is True)
+        return in_place(graph, inputs)
 
-    def _particle(self, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-        """ELBO and entropy of q at one draw."""
+    @property
+    def compiled(self) -> bool:
+        """Whether calls go through compiled code."""
+        return any(isinstance(g, Compiled) and g.call is not g.graph for g in self.graphs.values())
+
+    def _pays(self, graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> bool:
+        if not callable(self.compile):
+            return False
+        with torch.no_grad(), same_noise(inputs[0].device):
+            Shapes(graph).run(*inputs)
+        return self.compile(graph)
+
+    def _particle(self, q: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+        """ELBO and entropy of the guide q at one draw."""
         with self.handler(), Unvalidated():
-            guide = poutine.trace(self.guide).get_trace(*args, **self.kwargs)
+            guide = poutine.trace(q).get_trace(*args, **self.kwargs)
             model = poutine.trace(poutine.replay(self.model, guide)).get_trace(*args, **self.kwargs)
         elbo, entropy = self.start.new_zeros(()), self.start.new_zeros(())
         for name, site in model.nodes.items():
             if site["type"] == "sample" and not site_is_subsample(site) and name not in guide.nodes:
-                elbo = elbo + _scaled(site, site["fn"].log_prob(site["value"]))
+                elbo = elbo + scaled(site, site["fn"].log_prob(site["value"]))
         for name, site in guide.nodes.items():
             if site["type"] != "sample" or site_is_subsample(site):
                 continue
-            own = _entropy(site["fn"])
-            part = -_scaled(site, site["fn"].log_prob(site["value"])) if own is None else _scaled(site, own)
+            own = entropy_of(site["fn"])
+            part = -scaled(site, site["fn"].log_prob(site["value"])) if own is None else scaled(site, own)
             entropy = entropy + part
             if name in model.nodes:  # the others are auxiliary sites of the guide
-                elbo = elbo + _energy_and_entropy(site, model.nodes[name], own)
+                elbo = elbo + energy_and_entropy(site, model.nodes[name], own)
             else:
-                elbo = elbo - _scaled(site, site["fn"].log_prob(site["value"]))
+                elbo = elbo - scaled(site, site["fn"].log_prob(site["value"]))
         return elbo, entropy
-
-
-def _energy_and_entropy(site: Any, p: Any, own: Tensor | None) -> Tensor:
-    """``scale_p E_q[log p] + scale_q H[q]`` of a site of the guide and the model's site of that name."""
-    q, value = site["fn"], site["value"]
-    try:
-        kl = None if own is None else _kl(q, p["fn"], own)
-    except NotImplementedError:
-        kl = None
-    if own is None or kl is None:
-        return _scaled(p, p["fn"].log_prob(value)) - _scaled(site, q.log_prob(value))
-    if _one(site["scale"]) and _one(p["scale"]) and site["mask"] is None and p["mask"] is None:
-        return -_scaled(site, kl)
-    return _scaled(p, -kl - own) + _scaled(site, own)
-
-
-def _scaled(site: Any, value: Any) -> Tensor:
-    return scale_and_mask(value, site["scale"], site["mask"]).sum()
-
-
-def _one(scale: Any) -> bool:
-    return isinstance(scale, float | int) and scale == 1
-
-
-def _entropy(q: Any) -> Tensor | None:
-    try:
-        return q.entropy()
-    except NotImplementedError:
-        return None
-
-
-def _kl(q: Any, p: Any, entropy: Tensor | None) -> Tensor:
-    """KL(q ‖ p). Between normals of one shape as −H[q] − E_q[log p], which shares its terms with the entropy that is there
-    already; raises NotImplementedError where it is not known."""
-    a, b = (law.base_dist if isinstance(law, Independent) else law for law in (q, p))
-    normal = isinstance(a, Normal) and isinstance(b, Normal) and a.batch_shape == b.batch_shape
-    if entropy is None or not normal or q.event_shape != p.event_shape:
-        return kl_divergence(q, p)
-    squares = ((a.loc - b.loc).square() + a.scale.square()) / (2.0 * b.scale.square())
-    constant = b.scale.log() + 0.5 * math.log(2.0 * math.pi)
-    dims = tuple(range(-len(q.event_shape), 0))
-    return squares.sum(dims) + constant.sum(dims) - entropy if dims else squares + constant - entropy

@@ -33,6 +33,7 @@ from .agreement import close
 from .compiled import Compiled, Inlined
 from .enumeration import enumerated, marginal
 from .graph import quiet, value_and_gradient
+from .in_place import in_place
 from .messengers import Constrained, Subsampled, Unconstrained, Unvalidated
 from .sites import look
 from .ways import Target, Way, choose, of_chain
@@ -108,8 +109,7 @@ class LogJoint:
             if key not in self._graphs:
                 self._check(position, rows)
                 graph = self.graph(position) if not rows else self._build(position, tensors)
-                fast = self.compile and isinstance(graph, torch.fx.GraphModule)
-                self._graphs[key] = Compiled(graph, self._patience, self.asked) if fast else graph
+                self._graphs[key] = self._made(graph, (position, *tensors))
             return self._graphs[key](position, *tensors)
         except torch.linalg.LinAlgError:
             return self._one_by_one(position, rows)
@@ -273,6 +273,12 @@ class LogJoint:
                 f"rows must be tensors as the model's own, {[str(k[0]) for k in kinds]} on {self.device}, got "
                 f"{[str(t.dtype) for t in rows]} on {sorted({str(t.device) for t in rows})}"
             )
+
+    def _made(self, graph: Any, inputs: tuple[Tensor, ...]) -> Any:
+        """What is called for this graph: compiled, or with as few new tensors as it can do with."""
+        if not isinstance(graph, torch.fx.GraphModule):
+            return graph
+        return Compiled(graph, self._patience, self.asked) if self.compile else in_place(graph, inputs)
 
     def _one_by_one(self, position: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """A matrix of some chain is not positive definite there: NaN for that chain, which samplers reject."""

@@ -17,6 +17,7 @@ from .agreement import close
 from .convolution import chain_by_chain
 from .layout import rows_last
 from .noise import same_noise
+from .passes import once
 from .sums import SUMS, VIEWS, constants_out
 
 aten = torch.ops.aten
@@ -49,7 +50,7 @@ def simplify(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
     before = fx.GraphModule(graph, copy.deepcopy(graph.graph))
     before.meta = graph.meta
     with same_noise(inputs[0].device):
-        shapes = _Shapes(graph)
+        shapes = Values(graph)
         wanted = shapes.run(*inputs)
         _rewrite(graph, shapes.seen, chains=inputs[0].shape[0] if inputs[0].dim() == 2 else 1)
         try:
@@ -66,13 +67,18 @@ def _rewrite(graph: fx.GraphModule, seen: dict[fx.Node, Any], chains: int) -> No
     _drop(graph, seen)
     constants_out(graph, seen)
     rows_last(graph, seen)
+    bury(graph)
+    once(graph)
     chain_by_chain(graph, seen, chains)
-    graph.graph.eliminate_dead_code(
-        is_impure_node=lambda node: node.op in ("placeholder", "output")
-    )  # draws that nobody uses
+    bury(graph)
     graph.delete_all_unused_submodules()
     graph.graph.lint()
     graph.recompile()
+
+
+def bury(graph: fx.GraphModule) -> None:
+    """Remove dead calls, and draws that nobody uses."""
+    graph.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))
 
 
 class _Mended(fx.Interpreter):
@@ -93,7 +99,7 @@ class _Mended(fx.Interpreter):
             return super().run_node(n)
 
 
-class _Shapes(fx.Interpreter):
+class Values(fx.Interpreter):
     """Runs the graph once and keeps every node's value."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
@@ -164,6 +170,8 @@ def _same_as(node: fx.Node, seen: dict[fx.Node, Any]) -> fx.Node | None:
         return None
     same_shape = seen[first].shape == seen[node].shape and seen[first].dtype == seen[node].dtype
     if node.target in (aten.view.default, aten.expand.default, aten._unsafe_view.default) and same_shape:
+        return first
+    if node.target in SUMS and seen[first].dim() == 0 and same_shape:
         return first
     if node.target is aten.mul.Scalar and node.args[1] == 1 and same_shape:
         return first

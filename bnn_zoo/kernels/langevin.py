@@ -44,9 +44,7 @@ class Heat(NamedTuple):
 
 def overdamped(q: Tensor, gradient: Tensor, heat: Heat, random: Randomness, G: Precondition = 1.0) -> Tensor:
     """``q ← q + ε/2 G ∇log p + √(ε T G) ξ``: Welling & Teh 2011, eq. 4."""
-    scaled = gradient if isinstance(G, float) else G * gradient
-    new = torch.add(q, scaled, alpha=0.5 * heat.step_size)
-    return _heated(new, heat.step_size * heat.temperature, random, G)
+    return _moved(q, gradient, 0.5 * heat.step_size, heat.step_size * heat.temperature, random, G)
 
 
 def underdamped(
@@ -61,9 +59,8 @@ def underdamped(
 ) -> tuple[Tensor, Tensor]:
     """``v ← (1 − a) v + ε/2 G ∇log p + √(b ε T G) ξ;  q ← q + v``: Chen, Fox & Guestrin 2014, eq. 15, with ε/2 for their η
     and friction a; b = a balances, a thermostat lets a differ. The law of v tends to N(0, ε T G / 2) as a → 0."""
-    scaled = gradient if isinstance(G, float) else G * gradient
-    v = torch.add((1.0 - friction) * v, scaled, alpha=0.5 * heat.step_size)
-    v = _heated(v, noise * heat.step_size * heat.temperature, random, G)
+    variance = noise * heat.step_size * heat.temperature
+    v = _moved((1.0 - friction) * v, gradient, 0.5 * heat.step_size, variance, random, G)
     return q + v, v
 
 
@@ -73,12 +70,11 @@ def kinetic_temperature(v: Tensor, step_size: float, friction: Tensor | float, G
     return (v.square() / G).mean(1, keepdim=True).mul((1.0 - 0.5 * friction) / (0.5 * step_size)).squeeze(1)
 
 
-def _heated(x: Tensor, variance: float, random: Randomness, G: Precondition) -> Tensor:
-    """x, which is changed in place, with noise of this variance times G."""
-    if variance > 0:
-        noise = random.normal(x.shape[-1])
-        if isinstance(G, float):
-            x.add_(noise, alpha=(variance * G) ** 0.5)
-        else:
-            x.addcmul_(noise, G.sqrt(), value=variance**0.5)
-    return x
+def _moved(x: Tensor, gradient: Tensor, rate: float, variance: float, random: Randomness, G: Precondition) -> Tensor:
+    """``x + rate · G ∇log p + √(variance G) ξ``; where G is a number it is 1."""
+    if isinstance(G, float):
+        if variance > 0:
+            return random.moved(x, gradient, rate, variance**0.5)
+        return torch.add(x, gradient, alpha=rate)
+    new = torch.add(x, G * gradient, alpha=rate)
+    return new.addcmul_(random.normal(x.shape[-1]), G.sqrt(), value=variance**0.5) if variance > 0 else new

@@ -42,7 +42,7 @@ def check_coordinatewise(make: Callable[..., Any], name: str, why: str = "chains
 class OptimiserState(NamedTuple):
     """Position ``[chain, dim]`` and what the optimiser remembers of it, such as moments and the number of steps.
 
-    Of a state that a step was made from the moments are used up: they are changed in place.
+    A state that a step was made from is used up: position and moments are changed in place.
     """
 
     position: Tensor
@@ -69,16 +69,26 @@ class Optimise:
         self, target: LogJointFn, state: OptimiserState, parameters: Heat, random: Randomness
     ) -> tuple[OptimiserState, LangevinInfo]:
         value, gradient = target(state.position)
+        before = state.position.clone()
+        return self.climbed(state, gradient, parameters.step_size), LangevinInfo(value, before, gradient)
+
+    def climbed(self, state: OptimiserState, gradient: Tensor, rate: float) -> OptimiserState:
+        """The state one step further up ``gradient [chain, dim]``. The position is moved in place, like the moments."""
         optimiser = self._optimiser(state.position)
         (group,) = optimiser.param_groups
         (leaf,) = group["params"]
-        leaf.data, leaf.grad, group["lr"] = state.position.clone(), gradient.neg(), parameters.step_size
+        leaf.data, group["lr"] = state.position, rate
+        leaf.grad = gradient if group.get("maximize") else gradient.neg()
         optimiser.state[leaf] = state.moments
         optimiser.step()
-        return OptimiserState(leaf.data, optimiser.state[leaf]), LangevinInfo(value, state.position, gradient)
+        return OptimiserState(state.position, optimiser.state[leaf])
 
     def _optimiser(self, position: Tensor) -> Any:
         key = position.dtype, position.device
         if key not in self.optimisers:
-            self.optimisers[key] = self.make([position.clone().requires_grad_()], lr=1.0)
+            optimiser = self.make([position.clone().requires_grad_()], lr=1.0)
+            (group,) = optimiser.param_groups
+            if group.get("maximize") is False:  # those of torch climb by themselves, which saves a copy of the gradient
+                group["maximize"] = True
+            self.optimisers[key] = optimiser
         return self.optimisers[key]

@@ -5,10 +5,13 @@
 - SGLD on LeNet-5: ``torch.optim.SGD`` on the mean loss, and SGLD of posteriors (with its own way: ``torch.func``); target
   1.1 SGD steps, and faster than posteriors.
 - 8 chains of SGLD on a 784-100-10 network against one; target 5.
-- Mean field with local reparameterisation on LeNet-5 and a 784-400-400-10 network against the deterministic step, and
-  against TyXe with its own local reparameterisation and bayesian-torch with flipout, its nearest to that, and with one
-  draw for all rows, which is less work; targets 2.5 and half of TyXe's. TyXe asks for ``pyro.util.deep_getattr``, which
-  Pyro no longer has: it is put back here.
+- Mean field with local reparameterisation on LeNet-5 and a 784-400-400-10 network, as a long run does it (``compile=None``
+  compiles the wide one, LeNet-5 never) and not compiled, against the deterministic step, and against TyXe with its own
+  local reparameterisation and bayesian-torch with flipout, its nearest to that, and with one draw for all rows, which is
+  less work; targets 2.5 for LeNet-5, 3 for the wide network, and half of TyXe's. TyXe asks for
+  ``pyro.util.deep_getattr``, which Pyro no longer has: it is put back here.
+- The floor of that step on the wide network: its matrix products, noise and Adam alone.
+- Pyro's autoguides through ``MeanField`` against ``pyro.infer.SVI`` with the same guide and model.
 - Memory: resident set after 500 and after 2,500 steps.
 
 Peers that are not installed are left out, and said so.
@@ -17,10 +20,13 @@ Peers that are not installed are left out, and said so.
 from __future__ import annotations
 
 import resource
+from contextlib import nullcontext
 from functools import partial, reduce
+from itertools import pairwise
 from typing import Any
 
 import pyro
+import pyro.infer.autoguide
 import torch
 from _common import alternate, arguments, report
 
@@ -31,6 +37,7 @@ from bnn_zoo.backends._rows import rows_and_density
 from bnn_zoo.run import Recorder, Run
 
 BATCH, ROWS, STEPS = 128, 60_000, 20
+LOCAL = bz.handlers.LocalReparameterization
 Rows = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -102,15 +109,55 @@ def posteriors_sgld(net: torch.nn.Module, rows: Rows) -> Any:
     return repeated(step)
 
 
-def mean_field(net: torch.nn.Module, rows: Rows, compile: bool = False) -> Any:
+def mean_field(net: torch.nn.Module, rows: Rows, **own: Any) -> Any:
+    """Steps of a run of a million, with local reparameterisation if nothing else is said."""
     pyro.clear_param_store()
     pyro.enable_validation(False)  # as in a run
     model = bz.BNN(net, bz.priors.Normal(0.1), bz.likelihoods.Categorical())
-    settings = bz.MeanField(batch_size=BATCH, handler=bz.handlers.LocalReparameterization, compile=compile, steps=10**6)
+    settings = bz.MeanField(**{"batch_size": BATCH, "handler": LOCAL, "steps": 10**6} | own)
     log_joint, batches = rows_and_density(model, rows, batch_size=BATCH, chains=1, seed=0, device=None)
     start = log_joint.constrain(bz.density.FromNet(net)(log_joint, 1, torch.Generator().manual_seed(0)))
     run = settings._begun(log_joint, batches, {k: v[0] for k, v in start.items()}, InMemory(1, log_joint, 1), 0, None)
     return repeated(run.advance)
+
+
+def floor(rows: Rows) -> Any:
+    """Of a step of 784-400-400-10, into memory that is there already: products of rows, weights and slopes for means and
+    variances, noise of the hidden layers, softplus with its derivative, and Adam. The rest are KL, activations and calls."""
+    widths = [784, 400, 400, 10]
+    pairs = [pair for pair in pairwise(widths) for _ in range(2)]
+    count = sum(a * b + b for a, b in pairs)
+    position, gradient, out = torch.randn(count), torch.randn(count), torch.empty(count // 2)
+    adam, batch = torch.optim.Adam([position.requires_grad_()], lr=1e-9, fused=True), Batches(rows)
+    position.grad = gradient
+    layers = [tuple(torch.randn(shape) for shape in ((BATCH, a), (b, a), (BATCH, b))) for a, b in pairs]
+    slopes = [tuple(torch.empty_like(t) for t in layer) for layer in layers]
+    below, half = gradient[: count // 2], torch.randn(count // 2)
+
+    def step() -> None:
+        batch()
+        for i, ((x, w, h), (dx, dw, f)) in enumerate(zip(layers, slopes, strict=True)):
+            torch.mm(x, w.t(), out=f)
+            torch.mm(h.t(), x, out=dw)
+            if i >= 2:
+                torch.mm(h, w, out=dx)
+            if i % 2:
+                f.normal_()
+        torch.ops.aten.softplus.out(half, out=out)
+        torch.ops.aten.softplus_backward.grad_input(below, half, 1.0, 20.0, grad_input=out)
+        adam.step()
+
+    return repeated(step)
+
+
+def svi(net: torch.nn.Module, rows: Rows, guide: Any) -> Any:
+    """Steps of ``pyro.infer.SVI`` on the model that ``mean_field`` has."""
+    pyro.clear_param_store()
+    pyro.enable_validation(False)
+    model = bz.BNN(net, bz.priors.Normal(0.1), bz.likelihoods.Categorical())
+    inference = pyro.infer.SVI(model, guide(model), pyro.optim.Adam({"lr": 1e-3}), pyro.infer.Trace_ELBO())
+    batch = Batches(rows)
+    return repeated(lambda: inference.step(*batch(), size=ROWS))
 
 
 def tyxe_mean_field(net: torch.nn.Module, rows: Rows) -> Any:
@@ -202,12 +249,27 @@ def main() -> None:
         args.rounds,
     )
     verdict("8 chains in steps of one", 1 / found["1 chain"], 5.0)
-    for what, net, rows in (("LeNet-5", lenet, images), ("784-400-400-10", big, flat)):
+    for name in ("AutoNormal", "AutoDiagonalNormal"):
+        guide = getattr(pyro.infer.autoguide, name)
+        own = {"handler": nullcontext, "guide": guide}
+        found = contest(
+            f"{name}, 784-100-10",
+            {
+                "ours": partial(mean_field, small(), flat, compile=False, **own),
+                "Pyro's SVI": partial(svi, small(), flat, guide),
+            },
+            "ours",
+            args.rounds,
+        )
+        verdict(f"{name} in steps of Pyro's SVI", 1 / found["Pyro's SVI"], 0.5)
+    for what, net, rows, most in (("LeNet-5", lenet, images, 2.5), ("784-400-400-10", big, flat, 3.0)):
         found = contest(
             f"mean field with local reparameterisation, {what}",
             {
                 "ours": partial(mean_field, net(), rows),
+                "ours, not compiled": partial(mean_field, net(), rows, compile=False),
                 "deterministic": partial(sgd, net(), rows),
+                **({"floor": partial(floor, rows)} if net is big else {}),
                 "TyXe": partial(tyxe_mean_field, net(), rows),
                 "bayesian-torch, flipout": partial(bayesian_torch_mean_field, net(), rows, "Flipout"),
                 "bayesian-torch, one draw": partial(bayesian_torch_mean_field, net(), rows, "Reparameterization"),
@@ -215,8 +277,9 @@ def main() -> None:
             "ours",
             args.rounds,
         )
-        verdict(f"{what}: mean field in deterministic steps", 1 / found["deterministic"], 2.5)
-        for peer in [name for name in found if name != "deterministic"]:
+        verdict(f"{what}: mean field in deterministic steps", 1 / found["deterministic"], most)
+        verdict(f"{what}: the same, not compiled", found["ours, not compiled"] / found["deterministic"], most)
+        for peer in [name for name in found if name not in ("deterministic", "ours, not compiled", "floor")]:
             verdict(f"{what}: mean field in steps of {peer}", 1 / found[peer], 0.5)
     memory(images)
 
