@@ -48,7 +48,8 @@ def test_in_a_run(asked, monkeypatch):
     """Compiled without a word where it pays; ``compile=False`` holds."""
     made = []
     monkeypatch.setattr(compiled, "compile_small", lambda f, _: made.append(f) or f.forward)
-    monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT", 0.01)
+    monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT_SMALL", 0.0)
+    monkeypatch.setattr("bnn_zoo.backends._compiling.PER_SECOND", 1e9)
     backend = bz.HMC(chains=2, warmup=20, draws=20, processes=1, compile=asked)
     draws = backend.run(regression, orthogonal_design(16), progress=False)
     assert draws.attrs["compiled"] is bool(made) is (asked is None)
@@ -60,7 +61,8 @@ def test_nobody_asked_for_a_compiler(monkeypatch):
 
     monkeypatch.setattr(compiled, "compile_small", lambda *_: None)
     monkeypatch.setattr(compiled, "compile_graph", no_compiler)
-    monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT", 0.01)
+    monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT_SMALL", 0.0)
+    monkeypatch.setattr("bnn_zoo.backends._compiling.PER_SECOND", 1e9)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draws = bz.HMC(chains=2, warmup=2, draws=3, processes=1).run(regression, orthogonal_design(16), progress=False)

@@ -513,6 +513,7 @@ def test_compile_failing_falls_back_with_one_warning(monkeypatch):
 
         return call
 
+    monkeypatch.setattr("bnn_zoo.density.compiled.compile_small", lambda *_: None)
     monkeypatch.setattr(torch._inductor, "compile", unsupported)
     monkeypatch.setattr(graph.torch, "compile", no_compiler)
     monkeypatch.setattr("bnn_zoo.density.log_joint.PATIENCE", 1)
@@ -528,6 +529,7 @@ def test_compile_failing_falls_back_with_one_warning(monkeypatch):
 def test_compile_refusing_at_once_falls_back(monkeypatch):
     """torch.compile itself may raise (Python too new, no support), not only the first call."""
 
+    monkeypatch.setattr("bnn_zoo.density.compiled.compile_small", lambda *_: None)
     monkeypatch.setattr(torch._inductor, "compile", unsupported)
     monkeypatch.setattr(graph.torch, "compile", unsupported)
     monkeypatch.setattr("bnn_zoo.density.log_joint.PATIENCE", 0)

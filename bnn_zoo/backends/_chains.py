@@ -18,7 +18,7 @@ from ..density import BestOf, ChunkedLogJoint, LogJoint, finite_at
 from ..run import Checkpoint, Clock, Keeper, Lockstep, Recorder, Run
 from ..types import Draws, Model
 from ._compiling import pays, tiny
-from ._draws import place
+from ._draws import need_memory, place
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
 from ._over_ranks import gathered, groups_of, joined, lockstep, need_chains, pool_of, said_of, same_threads
@@ -106,12 +106,14 @@ class FullBatch:
         )
         need_all_rows(log_joint, type(self).__name__)
         need_proper(log_joint, type(self).__name__)
+        need_memory(self, log_joint, 0 if checkpoint else self.draws, self.warmup)
+        clock = Clock(log_joint.device)
         own = self._recorded(log_joint, ranks)
         with keeping(checkpoint, self, log_joint, data, seed, self.draws, ranks.all, **own) as keeper:
             if keeper and (found := finished(keeper)):
                 return found
             with steady(log_joint, self.chains, recorded(keeper, "threads") or own["threads"]) as threads:
-                draws = self._run(log_joint, seed, threads, progress, keeper, ranks)
+                draws = self._run(log_joint, seed, threads, progress, keeper, ranks, clock)
             return kept(keeper, draws, ranks.all)
 
     def _recorded(self, log_joint: LogJoint, ranks: Spread) -> dict[str, Any]:
@@ -121,14 +123,20 @@ class FullBatch:
         return {"processes": count, "threads": threads, "chain_ranks": ranks.chains.size, "row_ranks": ranks.rows.size}
 
     def _run(
-        self, log_joint: LogJoint, seed: int, threads: int, progress: bool, keeper: Keeper | None, ranks: Spread
+        self,
+        log_joint: LogJoint,
+        seed: int,
+        threads: int,
+        progress: bool,
+        keeper: Keeper | None,
+        ranks: Spread,
+        clock: Clock,
     ) -> Draws:
         count = recorded(keeper, "processes") or self._recorded(log_joint, ranks)["processes"]
         groups = groups_of(self.chains, max(count, ranks.chains.size))
         pool = pool_of(ranks.chains, groups)
 
         where = place(keeper, self, log_joint, self.draws, warmup=self.warmup, shared=count > 1, ranks=ranks.rows)
-        clock = Clock(log_joint.device)
         if self.compile is None and self._pays(log_joint, len(groups[0])):
             log_joint.compile_quietly()
         if count > 1:

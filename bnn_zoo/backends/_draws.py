@@ -57,13 +57,14 @@ def place(
     process write to as well. Raises ValueError where what lies in memory (draws, statistics of the warm-up, ``held``
     positions) does not fit in what is free.
     """
-    _need_memory(settings, log_joint, 0 if keeper else draws, warmup, held)
+    need_memory(settings, log_joint, 0 if keeper else draws, warmup, held)
     return (
         OnDisk(keeper, log_joint, draws, ranks.rank > 0) if keeper else InMemory(settings.chains, log_joint, draws, shared)
     )
 
 
-def _need_memory(settings: Any, log_joint: LogJoint, draws: int, warmup: int, held: int) -> None:
+def need_memory(settings: Any, log_joint: LogJoint, draws: int, warmup: int = 0, held: int = 0) -> None:
+    """Raise ValueError where so many draws and statistics, and ``held`` positions, do not fit in the memory that is free."""
     chains = settings.chains
     size = sum(prod(site.shape) for site in log_joint.sites)
     need = chains * log_joint.dtype.itemsize * (draws * (size + STATISTICS) + warmup * STATISTICS + held * log_joint.dim)
