@@ -22,7 +22,7 @@ class AdjustedMCLMC(Hamiltonian):
 
     The first 60 % of the warm-up are steps of MCLMC, ten to a transition: they find the scales. Then the step size is tuned.
     ``trajectory_length`` is the mean path of a trajectory in posterior standard deviations, drawn anew for each from
-    (0, 2 · length); None takes half of MCLMC's decoherence length, at least 1 and at most 3. ``max_steps`` bounds its steps,
+    (0, 2 · length); None takes 0.7 of MCLMC's decoherence length, at least 1 and at most 3. ``max_steps`` bounds its steps,
     of one gradient each with the default ``coefficients``. The other settings are those of ``Hamiltonian``; the mass matrix
     is diagonal.
     """

@@ -48,9 +48,7 @@ class AdjustedMCLMC:
 
     init = staticmethod(init)
 
-    def step(
-        self, target: LogJointFn, state: HMCState, parameters: Any, random: Randomness
-    ) -> tuple[HMCState, HMCInfo]:
+    def step(self, target: LogJointFn, state: HMCState, parameters: Any, random: Randomness) -> tuple[HMCState, HMCInfo]:
         """One transition of all chains; the metric is diagonal."""
         metric, step_size, *given = parameters
         length = given[0] if given else self.trajectory_length
