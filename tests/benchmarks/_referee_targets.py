@@ -1,4 +1,7 @@
-"""The targets of ``referee.py``: Pyro models without data, with their second moments in closed form and exact draws."""
+"""The targets of ``referee.py``: Pyro models whose second moments are known in closed form, and exact draws.
+
+Their data, ``DATA``, say nothing of the parameters: they are there for the dtype.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,22 @@ from torch import Tensor
 
 from bnn_zoo.handlers import NonCentred
 
+DATA = (torch.zeros(1, dtype=torch.float64),)
+
 
 @dataclass(frozen=True)
 class Target:
-    """A Pyro model without data; of its sites, side by side, the coordinates ``judged`` whose second moments are known."""
+    """A Pyro model; of its sites, side by side, the coordinates ``judged`` whose second moments are known."""
 
-    model: Callable[[], None]
+    model: Callable[[Tensor], None]
     judged: Callable[[Mapping[str, Tensor]], Tensor]
     second: Tensor
     variance: Tensor
     exact: Callable[[int, torch.Generator], Tensor]
+
+
+def seen(like: Tensor) -> None:
+    pyro.sample("seen", dist.Normal(torch.zeros_like(like), 1.0).to_event(1), obs=like)
 
 
 def zeros(*shape: int) -> Tensor:
@@ -32,9 +41,10 @@ def zeros(*shape: int) -> Tensor:
 def rosenbrock(pairs: int = 18, q: float = 0.1) -> Target:
     """E x⁴ = 10 and E x⁸ = 764 of N(1, 1) give E y² = 10 + q and E y⁴ = 764 + 60 q + 3 q²."""
 
-    def model() -> None:
+    def model(like: Tensor) -> None:
         x = pyro.sample("x", dist.Normal(zeros(pairs) + 1.0, 1.0).to_event(1))
         pyro.sample("y", dist.Normal(x.square(), q**0.5).to_event(1))
+        seen(like)
 
     def exact(count: int, random: torch.Generator) -> Tensor:
         x, y = torch.randn(2, count, pairs, generator=random, dtype=torch.float64)
@@ -50,18 +60,14 @@ def gaussian(condition: float, dim: int = 100) -> Target:
     half = 0.5 * math.log10(condition)
     variances = torch.logspace(-half, half, dim, dtype=torch.float64)
 
-    def model() -> None:
+    def model(like: Tensor) -> None:
         pyro.sample("x", dist.Normal(zeros(dim), variances.sqrt()).to_event(1))
+        seen(like)
 
     def exact(count: int, random: torch.Generator) -> Tensor:
         return torch.randn(count, dim, generator=random, dtype=torch.float64) * variances.sqrt()
 
     return Target(model, lambda sites: sites["x"], variances, 2 * variances.square(), exact)
-
-
-def funnel_model(dim: int = 101) -> None:
-    theta = pyro.sample("theta", dist.Normal(zeros(), 3.0))
-    pyro.sample("z", dist.Normal(zeros(dim - 1), (theta / 2).exp().unsqueeze(-1)).to_event(1))
 
 
 def funnel(dim: int = 101, centred: bool = True) -> Target:
@@ -73,8 +79,10 @@ def funnel(dim: int = 101, centred: bool = True) -> Target:
     def exact(count: int, random: torch.Generator) -> Tensor:
         return torch.randn(count, dim, generator=random, dtype=torch.float64)
 
-    def model() -> None:
-        funnel_model(dim)
+    def model(like: Tensor) -> None:
+        theta = pyro.sample("theta", dist.Normal(zeros(), 3.0))
+        pyro.sample("z", dist.Normal(zeros(dim - 1), (theta / 2).exp().unsqueeze(-1)).to_event(1))
+        seen(like)
 
     return Target(model if centred else NonCentred(model, "z"), judged, zeros(dim) + 1.0, zeros(dim) + 2.0, exact)
 

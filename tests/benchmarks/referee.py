@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _referee_targets import TARGETS, Target, rosenbrock
+from _referee_targets import DATA, TARGETS, Target, rosenbrock
 from torch import Tensor
 
 import bnn_zoo as bz
@@ -134,7 +134,7 @@ def crossing(errors: Tensor, low: float = LOW) -> float:
 
 def going_on(target: Target, backend: Any, seed: int) -> tuple[Any, Moments, float]:
     """The run to its end, what its sink has seen, and the gradients of the warm-up, of all chains."""
-    log_joint = LogJoint(target.model, (), dtype=torch.float64, compile=bool(backend.compile))
+    log_joint = LogJoint(target.model, DATA, compile=bool(backend.compile))
     sink = Moments(log_joint, target, backend.draws)
     going = backend._ready(log_joint, sink, seed, range(backend.chains))
     going.begin(backend.init(log_joint, backend.chains, generator("cpu", seed, Use.STARTS, 0)))
