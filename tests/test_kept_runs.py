@@ -143,6 +143,16 @@ def test_a_warm_up_broken_in_early_windows_and_after_them(mass, tmp_path, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pooled", [False, True], ids=["each chain its own", "pooled"])
+def test_a_warm_up_broken_while_and_after_mclmc_makes_it(pooled, tmp_path, monkeypatch):
+    """Before transitions 5, 10 (the last by MCLMC is 9), 13 and 17."""
+    mass = bz.DiagonalMass(pooled=pooled)
+    backend = alone("AdjustedMCLMC", chains=2, warmup=15, draws=4, mass_matrix=mass, trajectory_length=None)
+    whole = bz.fit(MODEL, rows(), backend, progress=False)
+    same(whole, in_parts(backend, rows(), tmp_path / "run", monkeypatch, (5, 5, 3, 4)))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_run_broken_anywhere(name, tmp_path, monkeypatch):
     """At each of its steps in turn, each time from the beginning; with minibatches where the method has them."""

@@ -166,7 +166,7 @@ def mixed_logistics(x):
 def transitions(name, state, metric, count=4):
     """``count`` transitions with steps so large that many are rejected."""
     random, chains = OneStream(seeded(3), like=state.position), len(state.position)
-    steps = {"HMC": 0.4, "NUTS": 0.45, "AdjustedMCLMC": 1.2, "ChEES": 0.4, "RandomWalk": 0.6}
+    steps = {"HMC": 0.4, "NUTS": 0.45, "AdjustedMCLMC": 0.55, "ChEES": 0.4, "RandomWalk": 0.6}
     step = torch.full((chains,), steps[name], dtype=torch.float64)
     kernel = kernels.NUTS(max_tree_depth=3) if name == "NUTS" else getattr(kernels, name)()
     rates = []

@@ -2,7 +2,7 @@
 
 Each is a frozen dataclass of settings with ``init(position, target, random) -> State`` and ``step(target, state, parameters,
 random) -> (State, Info)``, all chains at once; ``target`` is the log joint, ``random`` a ``types.Randomness``. Tuning is a
-kernel around a kernel: ``WindowAdaptation``, ``LengthAdaptation``, ``ScaleAdaptation``, ``StepLimit``.
+kernel around a kernel: ``WindowAdaptation``, ``LengthAdaptation``, ``ScaleAdaptation``, ``WarmStart``, ``StepLimit``.
 """
 
 from .adjusted_mclmc import AdjustedMCLMC

@@ -7,14 +7,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .._tree import node
 from ..types import LogJointFn, Randomness
-from .hmc import DIVERGENCE, Dynamics, HMCInfo, HMCState, _column, init
+from .hmc import DIVERGENCE, HMCInfo, HMCState, _column, init
 from .integrators import inline
-from .isokinetic import MCLACHLAN, check_splitting, trajectory, unit
+from .isokinetic import LEAPFROG, check_splitting, trajectory, unit
+from .metric import Diagonal
+
+
+@node
+class Flown(NamedTuple):
+    """Parameters: the metric, the step size ``[chain]``, and the mean length of trajectories in place of the kernel's."""
+
+    metric: Diagonal
+    step_size: Tensor
+    length: float
 
 
 @dataclass(frozen=True)
@@ -24,23 +36,23 @@ class AdjustedMCLMC:
     Exact: the map is reversible and the energy error counts its change of volume. Settings are in the units of ``HMC``, one
     posterior standard deviation in every dimension, that is a path of √d: the number of steps is
     ``ceil(2 u · trajectory_length / ε)`` with u uniform on (0, 1), the same for all chains, at most ``max_steps``.
+    Parameters are ``Dynamics``, or ``Flown`` with another length.
     """
 
     trajectory_length: float = 1.5
     max_steps: int = 256
-    coefficients: tuple[float, ...] = MCLACHLAN
+    coefficients: tuple[float, ...] = LEAPFROG
 
     def __post_init__(self) -> None:
         check_splitting("AdjustedMCLMC", self.coefficients)
 
     init = staticmethod(init)
 
-    def step(
-        self, target: LogJointFn, state: HMCState, parameters: Dynamics, random: Randomness
-    ) -> tuple[HMCState, HMCInfo]:
+    def step(self, target: LogJointFn, state: HMCState, parameters: Any, random: Randomness) -> tuple[HMCState, HMCInfo]:
         """One transition of all chains; the metric is diagonal."""
-        metric, step_size = parameters
-        count = min(max(1, ceil(2.0 * random.common() * self.trajectory_length / float(step_size.mean()))), self.max_steps)
+        metric, step_size, *given = parameters
+        length = given[0] if given else self.trajectory_length
+        count = min(max(1, ceil(2.0 * random.common() * length / float(step_size.mean()))), self.max_steps)
         move = inline(target, isokinetic(self.coefficients))
         x, value, gradient = state
         velocity, error = unit(random.normal(x.shape[-1])), torch.zeros_like(value)

@@ -18,20 +18,25 @@ from .mclmc import MCLMC, MCLMCInfo, MCLMCState, Microcanonical
 
 WINDOWS = (0.05, 0.12, 0.3, 0.6)
 """Shares of the warm-up at which scales begin to be looked at, and are set from what was seen since the last."""
+FEW = 10
+"""Positions from which no scales are set."""
 BACK = 10
 """Steps over which a halved step size comes back."""
 SNAPSHOTS, DIMS = 500, 200
 """Of the last part of the warm-up: positions kept and dimensions looked at, to find the decoherence length."""
+CLOSE = 3.0
+"""Autocorrelation times, in intervals of what is looked at, below which every single step has to be looked at."""
 
 
 @node
 @dataclass
 class Late:
     """Of the last part of the warm-up, at most ``SNAPSHOTS + 1`` times: some dimensions of the positions, in units of σ, and
-    the logarithm of the step size."""
+    the logarithm of the step size; and such positions after each of its last ``SNAPSHOTS`` steps."""
 
     positions: list[Tensor] = field(default_factory=list)
     log_steps: list[Tensor] = field(default_factory=list)
+    steps: list[Tensor] = field(default_factory=list)
 
 
 @node
@@ -51,11 +56,16 @@ class ScaleState(NamedTuple):
     def position(self) -> Tensor:
         return self.inner.position
 
+    @property
+    def log_joint(self) -> Tensor:
+        return self.inner.log_joint
+
 
 @dataclass(frozen=True)
 class ScaleAdaptation:
     """``kernel`` with the parameters that ``warmup`` steps find: a step size, then scales three times, each with a new step
-    size, then L. ``step_size`` and ``length`` are those of the draws where they are given.
+    size, then L. ``step_size`` and ``length`` are those of the draws where they are given. The first scales, of chains that
+    may be on their way, are by the mass matrix's rule for ``early`` windows, if it has one.
 
     After the warm-up a chain whose step was taken back goes on at half its ε, and comes back to ε over ``BACK`` steps.
     """
@@ -82,7 +92,7 @@ class ScaleAdaptation:
         step_size = ones * (given or stepper.step_size)
         parameters = Microcanonical(torch.ones_like(position), step_size, ones * (self.length or dim**0.5))
         inner = self.kernel.init(position, target, random)
-        return ScaleState(inner, parameters, 0.0 * ones, stepper, self.mass_matrix.estimator(), Late(), 0)
+        return ScaleState(inner, parameters, 0.0 * ones, stepper, self._rule(0).estimator(), Late(), 0)
 
     def step(
         self, target: LogJointFn, state: ScaleState, parameters: Any, random: Randomness
@@ -105,6 +115,13 @@ class ScaleAdaptation:
     def _windows(self) -> list[int]:
         return [int(share * self.warmup) for share in WINDOWS]
 
+    def _rule(self, step: int) -> Any:
+        """That of the scales which are set after this step or the next ones. Windows of few steps are one, of one rule."""
+        begin, end, last, _ = self._windows
+        if step >= last or end - begin <= FEW:
+            return self.mass_matrix
+        return getattr(self.mass_matrix, "early", self.mass_matrix)
+
     def _tuned(self, state: ScaleState, info: MCLMCInfo) -> ScaleState:
         """After ``state.step`` steps, the last of which gave ``info``."""
         windows, i = self._windows, state.step - 1
@@ -113,15 +130,12 @@ class ScaleAdaptation:
         stepper.update(pool.every(info.energy_error.to(step_size)), pool.every(info.diverging))
         if windows[0] <= i < windows[-1]:
             state.seen.update(state.position, state.inner.gradient)
-        elif i >= windows[-1] and i % self.every == 0 and len(late.positions) <= SNAPSHOTS:
-            dim = state.position.shape[-1]
-            some = torch.linspace(0, dim - 1, min(DIMS, dim), device=scale.device).long()
-            late.positions.append((state.position / scale)[:, some])
-            late.log_steps.append(stepper.log_step)
-        if state.step in windows[1:] and state.seen.count > 10:
-            every: Any = self.mass_matrix.estimate(pool.tree(state.seen))
+        elif i >= windows[-1]:
+            self._look(state, i)
+        if state.step in windows[1:] and state.seen.count > FEW:
+            every: Any = self._rule(i).estimate(pool.tree(state.seen))
             new = pool.own(every.variance.sqrt())
-            state = state._replace(seen=self.mass_matrix.estimator())
+            state = state._replace(seen=self._rule(state.step).estimator())
             ratio = (scale / new).log().mean(-1).exp()
             stepper.restart(stepper.step_size * (pool.every(ratio).log().mean().exp() if stepper.pooled else ratio))
             scale = new
@@ -130,6 +144,21 @@ class ScaleAdaptation:
             step_size, length = self._final(late, step_size, length)
             state = state._replace(late=Late())
         return state._replace(parameters=Microcanonical(scale, step_size, length))
+
+    def _look(self, state: ScaleState, i: int) -> None:
+        """At the position after step i, late in the warm-up, for the correlation from step to step."""
+        late, spaced = state.late, i % self.every == 0 and len(state.late.positions) <= SNAPSHOTS
+        last = self.every > 1 and i >= self.warmup - SNAPSHOTS
+        if not spaced and not last:
+            return
+        dim, scale = state.position.shape[-1], state.parameters.scale
+        some = torch.linspace(0, dim - 1, min(DIMS, dim), device=scale.device).long()
+        position = (state.position / scale)[:, some]
+        if spaced:
+            late.positions.append(position)
+            late.log_steps.append(state.stepper.log_step)
+        if last:
+            late.steps.append(position)
 
     def _final(self, late: Late, step_size: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """The step size of the last part, averaged; L = 0.4 ε τ with τ the autocorrelation time in steps, averaged over
@@ -140,9 +169,14 @@ class ScaleAdaptation:
             later = late.log_steps[len(late.log_steps) // 4 :]
             step_size = torch.ones_like(step_size) * torch.stack(later).mean(0).exp()
         if self.length is None and len(late.positions) >= 20:
-            x = torch.stack(late.positions)  # [snapshot, chain, dimension]
-            series = x.flatten(1)[None]
-            tau = self.every * len(x) / ess_mean(series).clamp(min=1.0)
-            tau = self._pool.every(tau.reshape(len(step_size), -1))
-            length = 0.4 * step_size * tau.nanmean().to(step_size)
+            tau = self.every * self._tau(late.positions)
+            if late.steps and tau < CLOSE * self.every:
+                tau = torch.minimum(tau, self._tau(late.steps))
+            length = 0.4 * step_size * tau.to(step_size)
         return step_size, length
+
+    def _tau(self, positions: list[Tensor]) -> Tensor:
+        """The autocorrelation time of positions ``[chain, dimension]`` one after the other, at least about 1."""
+        series = torch.stack(positions).flatten(1)[None]
+        tau = len(positions) / ess_mean(series).clamp(min=1.0)
+        return self._pool.every(tau.reshape(len(positions[0]), -1)).nanmean()
