@@ -77,7 +77,10 @@ def in_place(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> fx.GraphModul
 
 
 class _Memory(Values):
-    """Runs a graph with all its values alive, and notes which of them lie in the same memory and when that is read last."""
+    """Runs a graph with all its values alive, and notes which of them lie in the same memory and when that is read last.
+
+    A view whose argument has other strides since calls were joined becomes a reshape.
+    """
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
@@ -86,7 +89,13 @@ class _Memory(Values):
         self.order = {node: i for i, node in enumerate(graph.graph.nodes)}
 
     def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
+        try:
+            value = super().run_node(n)
+        except RuntimeError:
+            if n.target not in VIEWS:
+                raise
+            n.target = aten.reshape.default
+            value = super().run_node(n)
         for tensor in value if isinstance(value, tuple | list) and n.op != "output" else (value,):
             if isinstance(tensor, Tensor):
                 self.places[n] = place = tensor.untyped_storage().data_ptr()

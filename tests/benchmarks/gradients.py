@@ -1,8 +1,8 @@
 """µs of one leapfrog step of one chain against the number of chains: our engine and JAX, tanh networks and LeNet-5.
 
-``python tests/benchmarks/gradients.py --peers PYTHON --chains 1 4 16 64 256 --nets mlp50 mlp200 lenet5``
+``python tests/benchmarks/gradients.py --peers PYTHON --chains 1 4 16 64 256 --nets mlp8 mlp50 mlp200 lenet5``
 
-d-50-1 and d-200-1 tanh networks on UCI concrete, LeNet-5 on 512 random images of MNIST's size; float32. Ours: HMC through
+A 1-8-1 tanh network on 100 rows, as Neal's regression has, d-50-1 and d-200-1 on UCI concrete, LeNet-5 on 512 random images of MNIST's size; float32. Ours: HMC through
 ``fit``, 32 leapfrogs a transition, everything around them included, compilation apart; traced, compiled, and compiled in a
 single process. JAX: a compiled loop of leapfrogs on the gradient of NumPyro's potential and nothing else, vectorised over
 chains on one device, and over as many devices as cores. Every figure comes from a fresh process with all cores; rounds
@@ -24,6 +24,7 @@ from _common import uci
 from _contest import HERE, PEERS, Absent, last_json, launch, need, peers_python, write_data
 
 NETS = {
+    "mlp8": (["--net", "mlp", "--hidden", 8], 60_000),
     "mlp50": (["--net", "mlp", "--hidden", 50], 20_000),
     "mlp200": (["--net", "mlp", "--hidden", 200], 8_000),
     "lenet5": (["--net", "lenet5"], 200),
@@ -37,9 +38,14 @@ IMAGES = 512
 
 
 def data_of(net: str, folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    if net == "mlp8":
+        x = rng.normal(size=(100, 1)).astype(np.float32)
+        y = np.sin(2 * x[:, 0]) + 0.1 * rng.normal(size=100).astype(np.float32)
+        np.savez(folder / "rows.npz", x=x, y=y.astype(np.float32), y_mean=0.0, y_scale=1.0, x_test=x, y_test=y)
+        return folder / "rows.npz"
     if net != "lenet5":
         return write_data(uci("concrete"), folder / "data.npz")
-    rng = np.random.default_rng(0)
     x, y = rng.normal(size=(IMAGES, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, IMAGES)
     np.savez(folder / "images.npz", x=x, y=y)
     return folder / "images.npz"
