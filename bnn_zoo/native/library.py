@@ -178,11 +178,11 @@ class Native:
         try:
             pointers, workspace = self.own.memory
         except AttributeError:
-            held = torch.empty(self.size + LINE, dtype=torch.uint8)
+            held = torch.empty(self.size + LINE, dtype=torch.uint8, device="cpu")
             workspace = -(-held.data_ptr() // LINE) * LINE
             pointers = (ctypes.c_void_p * self.count)()
             self.own.memory, self.own.held = (pointers, workspace), held
-        outputs = tuple(torch.empty(shape, dtype=dtype) for shape, dtype in self.shapes)
+        outputs = tuple(torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in self.shapes)
         pointers[:] = (*[t.data_ptr() for t in inputs], *self.fixed, *[t.data_ptr() for t in outputs])
         if self.run(pointers, workspace):
             raise IndexError("an index of the model is out of the range of what it looks up in")
