@@ -31,6 +31,7 @@ __all__ = [
     "autograd_works",
     "compile_alone",
     "compile_graph",
+    "look_at_cpu",
     "make_fx",
     "register_module_forward_pre_hook",
     "seed_wholly",
@@ -163,6 +164,15 @@ def compile_graph(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[.
         options |= {} if filtering is None else {"guard_filter_fn": filtering}
         return torch.compile(graph.forward, dynamic=False, options=options)
     return lambda *tensors: tuple(compiled(*tensors))
+
+
+def look_at_cpu() -> None:
+    """Let the compiler find out which vector instructions the CPU has; without this function it does so when it compiles."""
+    try:
+        from torch._inductor.cpu_vec_isa import pick_vec_isa
+    except ImportError:
+        return
+    pick_vec_isa()
 
 
 def compile_alone() -> None:

@@ -30,7 +30,7 @@ from .._scope import factory, seeded
 from .._torch import autograd_works
 from ..types import DataError, Model
 from .agreement import close
-from .compiled import Compiled, Inlined
+from .compiled import Compiled, Inlined, prepare
 from .enumeration import enumerated, marginal
 from .graph import quiet, value_and_gradient
 from .in_place import in_place
@@ -41,6 +41,8 @@ from .ways import Target, Way, choose, of_chain
 PATIENCE = 3000
 """Calls of the log joint before its graph is compiled: starting points and guesses of a step size do not need that."""
 
+WIDE = 100_000
+"""Products of weights and rows from which a graph is ``torch.compile``'s, as a rule."""
 UNROLL, CHEAP = 4, 10_000_000
 """Steps in one graph, where rows × dimensions × chains are few: a call costs a quarter of a millisecond, whatever is in it,
 and that is what the gradient of a network takes at a million."""
@@ -93,6 +95,7 @@ class LogJoint:
         self._traced: dict[int, Way] = {}
         self._inlined: dict[Callable[..., Any], Inlined] = {}
         self._patience = PATIENCE
+        self._look_ahead()
 
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
         if (
@@ -131,6 +134,13 @@ class LogJoint:
         """As with ``compile=True``, but nobody asked for it: where no compiler works, nothing is said."""
         self.compile, self.asked = True, False
         self._graphs.clear()
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Where the graph will be too large to become C, let torch's compiler get ready while it is traced."""
+        rows = max((row.seen for row in self.rows), default=1)
+        if self.compile and self.device.type == "cpu" and rows * self.dim > WIDE:
+            prepare()
 
     @property
     def compiled(self) -> bool:
