@@ -86,7 +86,7 @@ CASES = {
         ),
         (A, B),
     ),
-    "padded": (lambda x: F.pad(x, (1, 2), value=3.0), (A,)),
+    "padded": (lambda x: (F.pad(x, (1, 2), value=3.0), F.pad(x, (-1, 2, 0, -2)), F.pad(x, (0, -1, -2, 1, 1, 0))), (A,)),
     "filled": (
         lambda x: (x.new_full((2, 3), 7.0) + 1, torch.zeros_like(x), torch.ones(3) * 2, torch.arange(4), torch.eye(3)),
         (A,),
@@ -100,6 +100,7 @@ CASES = {
     ),
     "triangles": (lambda x: (x.tril(), x.triu(1), x.tril(-1), x.diagonal(dim1=-2, dim2=-1)), (C,)),
     "cumsum": (lambda x: (x.cumsum(-1), x.cumsum(0), x.flip(1), x.mT.flip((0, 2))), (A,)),
+    "cumprod": (lambda x: (x.cumprod(-1), x.cumprod(0), x.mT.cumprod(1)), (A,)),
     "cholesky": (lambda x: torch.linalg.cholesky_ex(x), (SPD,)),
     "not definite": (lambda x: torch.linalg.cholesky_ex(x - 6 * torch.eye(4).to(x))[1], (SPD,)),
     "triangular": (

@@ -66,19 +66,24 @@ def _nested(block: Block, body: str) -> str:
     return "\n".join([*(block.loop(n) for n in range(len(block.sizes))), "{", body, "}"])
 
 
-def cumulative_sum(program: Program, result: Tensor, x: Value, dim: int, **_: Any) -> Array:
-    x, out = program.array(x), program.new(result.shape, result.dtype)
-    if not out.shape:
-        return program.array(Expression("{0}", (x,), out.dtype, (), out.dtype))
-    dim %= len(out.shape)
-    block = Block(out.shape, [out, x], [dim])
-    count = len(block.outer)
-    kind = "double" if result.dtype.is_floating_point else "int64_t"
-    inner = [block.loop(n) for n in range(count, len(block.sizes))]
-    body = [*(block.loop(n) for n in range(count)), "{", f"{kind} acc = 0;", *inner]
-    body += ["{", f"acc += {block.at(x)};", f"{block.at(out)} = acc;", "}", "}"]
-    program.statements.append(block.statement("\n".join(body), out.buffer))
-    return out
+def cumulative(begin: int, sign: str) -> Callable[..., Array]:
+    """Sums or products of all elements so far along an axis."""
+
+    def made(program: Program, result: Tensor, x: Value, dim: int, **_: Any) -> Array:
+        x, out = program.array(x), program.new(result.shape, result.dtype)
+        if not out.shape:
+            return program.array(Expression("{0}", (x,), out.dtype, (), out.dtype))
+        dim %= len(out.shape)
+        block = Block(out.shape, [out, x], [dim])
+        count = len(block.outer)
+        kind = "double" if result.dtype.is_floating_point else "int64_t"
+        inner = [block.loop(n) for n in range(count, len(block.sizes))]
+        body = [*(block.loop(n) for n in range(count)), "{", f"{kind} acc = {begin};", *inner]
+        body += ["{", f"acc {sign}= {block.at(x)};", f"{block.at(out)} = acc;", "}", "}"]
+        program.statements.append(block.statement("\n".join(body), out.buffer))
+        return out
+
+    return made
 
 
 def flip(program: Program, result: Tensor, x: Value, dims: list[int]) -> Array:
@@ -237,16 +242,20 @@ def _overwritten(program: Program, result: Tensor, x: Value, view: Callable[[Ten
 
 
 def padded(program: Program, result: Tensor, x: Value, pad: list[int], value: Any = 0) -> Array:
-    """x with ``pad`` numbers before and after the last axis, the one before it, and so on."""
-    if any(p < 0 for p in pad):
-        raise Unsupported("padding that cuts off")
+    """x with ``pad`` numbers before and after the last axis, the one before it, and so on; negative ones are cut off."""
+    x = program.array(x)
+    shape, offset = list(x.shape), x.offset
+    for d, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True), 1):
+        shape[-d] += min(before, 0) + min(after, 0)
+        offset -= min(before, 0) * x.strides[-d]
 
     def middle(out: Tensor) -> Tensor:
         for d, before in enumerate(pad[::2], 1):
-            out = out.narrow(-d, before, x.shape[-d])
+            out = out.narrow(-d, max(before, 0), shape[-d])
         return out
 
-    return _overwritten(program, result, Number(value, result.dtype, tuple(result.shape)), middle, x)
+    kept = Array(x.buffer, tuple(shape), x.strides, offset)
+    return _overwritten(program, result, Number(value, result.dtype, tuple(result.shape)), middle, kept)
 
 
 def log_sigmoid(program: Program, result: Any, x: Value) -> tuple[Array, Array]:
@@ -268,7 +277,8 @@ TABLE: dict[str, Callable[..., Any]] = {
     "tril": triangle("<="),
     "triu": triangle(">="),
     "constant_pad_nd": padded,
-    "cumsum": cumulative_sum,
+    "cumsum": cumulative(0, "+"),
+    "cumprod": cumulative(1, "*"),
     "flip": flip,
     "index": index,
     "index_put": put,

@@ -2,11 +2,12 @@
 
 ``python tests/benchmarks/gradients.py --peers PYTHON --chains 1 4 16 64 256 --nets mlp8 mlp50 mlp200 lenet5``
 
-A 1-8-1 tanh network on 100 rows, as Neal's regression has, d-50-1 and d-200-1 on UCI concrete, LeNet-5 on 512 random images of MNIST's size; float32. Ours: HMC through
-``fit``, 32 leapfrogs a transition, everything around them included, compilation apart; traced, compiled, and compiled in a
-single process. JAX: a compiled loop of leapfrogs on the gradient of NumPyro's potential and nothing else, vectorised over
-chains on one device, and over as many devices as cores. Every figure comes from a fresh process with all cores; rounds
-alternate; medians. All chains advance together, so a figure is wall time over (chains × steps).
+A 1-8-1 tanh network on 100 rows, as Neal's regression has, d-50-1 and d-200-1 on UCI concrete, LeNet-5 on 512 random images
+of MNIST's size; float32. Ours: HMC through ``fit``, 32 leapfrogs a transition, everything around them included, compilation
+apart; traced, compiled, and compiled in a single process. JAX: a compiled loop of leapfrogs on the gradient of NumPyro's
+potential and nothing else, vectorised over chains on one device, and over as many devices as cores. Every figure comes from
+a fresh process with all cores; rounds alternate; medians. All chains advance together,
+so a figure is wall time over (chains × steps).
 """
 
 from __future__ import annotations
