@@ -85,10 +85,12 @@ def make_fx(f: Callable[..., Any]) -> Callable[..., fx.GraphModule]:
     return trace
 
 
-def written_out(graph: fx.GraphModule, inputs: Sequence[Tensor], known: Callable[[fx.Node], bool]) -> fx.GraphModule:
-    """``graph`` with operations that are not ``known`` written as simpler ones, as far as torch knows how."""
+def written_out(graph: fx.GraphModule, inputs: Sequence[Tensor], known: Callable[[fx.Node], bool]) -> fx.GraphModule | None:
+    """``graph`` with operations that are not ``known`` written as simpler ones; None where torch does not know how."""
     unknown = {node.target for node in graph.graph.nodes if node.op == "call_function" and not known(node)}
-    table = {op: decomposition_table[op] for op in unknown if op in decomposition_table}
+    if not all(op in decomposition_table for op in unknown):
+        return None
+    table = {op: decomposition_table[op] for op in unknown}
     return _make_fx(graph, decomposition_table=table)(*inputs) if table else graph
 
 

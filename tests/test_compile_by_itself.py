@@ -2,6 +2,8 @@
 
 import warnings
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from targets import orthogonal_design, regression
@@ -76,6 +78,44 @@ def test_tiny_steps_stay_in_one_process():
     assert not bz.NUTS(warmup=5, draws=5)._tiny(linear) and not bz.NUTS(**LONG, compile=False)._tiny(linear)
     assert not bz.NUTS(**LONG, processes=2)._tiny(linear) and not bz.NUTS(**LONG, row_chunk=4)._tiny(linear)
     assert bz.NUTS(**LONG)._tiny(network) and not bz.NUTS(chains=64, **LONG)._tiny(network)
+
+
+class Square(torch.autograd.Function):
+    """Without a rule for batches: chains are run one by one."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+def foreign(y):
+    a = pyro.sample("a", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(Square.apply(a), 1.0).expand([3]).to_event(1), obs=y)
+
+
+@pytest.mark.parametrize("asked", [None, True])
+def test_chains_that_are_run_one_by_one(asked):
+    """Their log joint is no graph: there is nothing to compile."""
+    with pytest.warns(UserWarning, match="one chain after the other"):
+        backend = bz.HMC(chains=2, warmup=2, draws=3, compile=asked)
+        draws = backend.run(foreign, (torch.ones(3),), progress=False)
+        assert not bz.NUTS(**LONG)._tiny(bz.LogJoint(foreign, (torch.ones(3),)))
+    assert draws.attrs["compiled"] is False and draws.sites["a"].isfinite().all()
+
+
+def test_decided_once(monkeypatch):
+    """However often it is asked: a long graph takes seconds to look at."""
+    looks = []
+    monkeypatch.setattr("bnn_zoo.backends._compiling.suits", lambda *_: looks.append(1) or True)
+    log_joint = bz.LogJoint(regression, orthogonal_design(16))
+    for _ in range(3):
+        assert bz.NUTS(**LONG)._tiny(log_joint) and bz.NUTS(**LONG)._pays(log_joint, 4)
+    assert len(looks) == 1
 
 
 def test_other_words_are_refused():

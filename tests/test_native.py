@@ -92,6 +92,7 @@ CASES = {
         (A,),
     ),
     "mm": (lambda x, y: (x[0].mT @ x[0], x[0] @ x[1].mT), (A, C)),
+    "vectors": (lambda x: (torch.dot(x[0, 0], x[1, 1]), torch.mv(x[0], x[1, 1])), (A,)),
     "bmm": (lambda x, y: (y @ x, x.mT @ y, (x.mT @ y.mT) + 1), (A, C)),
     "long products": (lambda x, y: (x @ y, x[0] @ y[:, 0]), (rand(7, 40), rand(40, 3))),
     "addmm": (
@@ -192,7 +193,13 @@ def test_gradients(density, dtype):
 
 def test_unknown_operations_are_left_to_torch():
     x = rand(3, 3)
-    for f in (torch.linalg.eigvalsh, torch.sort, lambda x: torch.rand(3) + x, lambda x: x.to(torch.float16)):
+    for f in (
+        torch.linalg.eigvalsh,
+        torch.sort,
+        lambda x: torch.rand(3) + x,
+        lambda x: x.to(torch.float16),
+        lambda x: x.clamp(x[0]),
+    ):
         graph = graph_of(f, (x,))
         assert not native.suits(graph, (x,)) and native.compile_small(graph, (x,)) is None
     large = torch.zeros(native.LARGEST + 1)

@@ -61,7 +61,7 @@ def test_long_graphs_are_compiled_to_c_or_not_at_all(monkeypatch):
     """``torch.compile`` would take many minutes over a graph of so many operations."""
     log_joint, _ = joint(recursions.arma, 30)
     assert pays(log_joint, 4, 1_000_000)
-    monkeypatch.setattr("bnn_zoo.backends._compiling.suits", lambda *_: False)
+    monkeypatch.setattr("bnn_zoo.backends._compiling.becomes_c", lambda *_: False)
     assert pays(log_joint, 4, 1_000_000)
     monkeypatch.setattr("bnn_zoo.backends._compiling.MOST", 100)
     assert MOST > 1_000 and not pays(log_joint, 4, 1_000_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,10 +18,11 @@ from ..run import Checkpoint, Clock, Keeper, Lockstep, Recorder, Run
 from ..types import Draws, Model
 from ._compiling import pays, tiny
 from ._draws import need_memory, place
+from ._groups import with_draws
 from ._kept import finished, keeping, kept, recorded
 from ._loop import describe_run, interrupted, to_cpu
 from ._over_ranks import gathered, groups_of, joined, lockstep, need_chains, pool_of, said_of, same_threads
-from ._processes import Ended, Watch, how_many, one_thread, spread
+from ._processes import Watch, how_many, one_thread, spread
 from ._rows import density_of, need_all_rows, need_proper
 from ._sampling import Sampling
 from ._settings import at_least, flags, start_of, start_rule
@@ -113,7 +113,8 @@ class FullBatch:
             if keeper and (found := finished(keeper)):
                 return found
             with steady(log_joint, self.chains, recorded(keeper, "threads") or own["threads"]) as threads:
-                draws = self._run(log_joint, seed, threads, progress, keeper, ranks, clock)
+                count = recorded(keeper, "processes") or own["processes"]
+                draws = self._run(log_joint, seed, threads, count, progress, keeper, ranks, clock)
             return kept(keeper, draws, ranks.all)
 
     def _recorded(self, log_joint: LogJoint, ranks: Spread) -> dict[str, Any]:
@@ -127,12 +128,12 @@ class FullBatch:
         log_joint: LogJoint,
         seed: int,
         threads: int,
+        count: int,
         progress: bool,
         keeper: Keeper | None,
         ranks: Spread,
         clock: Clock,
     ) -> Draws:
-        count = recorded(keeper, "processes") or self._recorded(log_joint, ranks)["processes"]
         groups = groups_of(self.chains, max(count, ranks.chains.size))
         pool = pool_of(ranks.chains, groups)
 
@@ -159,7 +160,7 @@ class FullBatch:
             parts = gathered(ranks.chains, groups, where.held, work(ranks.rank, lambda: None))
         else:
             parts = spread(work, count, cut_short=self._cut_short)
-        made = self._with_draws(dict(zip(groups, parts, strict=True)))
+        made = with_draws(dict(zip(groups, parts, strict=True)), self.chains)
         parts, kept = list(made.values()), [chain for chains in made for chain in chains]
         done = min(part["draws"] for part in parts)
         short = interrupted(done, self.draws, "draws") or len(made) < len(groups)
@@ -190,29 +191,6 @@ class FullBatch:
     def _cut_short(self, part: dict[str, Any] | str) -> bool:
         return isinstance(part, str) or part["draws"] < self.draws
 
-    def _with_draws(self, parts: dict[range, dict[str, Any] | str | Ended]) -> dict[range, dict[str, Any]]:
-        """The groups of chains that came to their draws; others were still in warm-up, or their process was killed."""
-        made = {chains: part for chains, part in parts.items() if isinstance(part, dict)}
-        lost = {chains: part for chains, part in parts.items() if isinstance(part, Ended)}
-        remedy = "use fewer processes, or fewer chains"
-        if not made:
-            for chains, how in lost.items():
-                raise RuntimeError(f"the process with chains {_listed(chains)} {how}, before there were draws: {remedy}")
-            raise KeyboardInterrupt(next(part for part in parts.values() if isinstance(part, str)))
-        left = sum(map(len, made))
-        for chains, how in lost.items():
-            warnings.warn(
-                f"chains {_listed(chains)} of {self.chains} are lost, their process {how}; the draws of {left} chains are "
-                f"returned: {remedy}",
-                stacklevel=5,
-            )
-        waiting = self.chains - left - sum(map(len, lost))
-        if waiting:
-            warnings.warn(
-                f"interrupted: {waiting} of {self.chains} chains were still in warm-up and are left out", stacklevel=5
-            )
-        return made
-
     def _pays(self, log_joint: LogJoint, chains: int) -> bool:
         """Whether ``compile=None`` means to compile."""
         gradients = (self.warmup + self.draws * self.thinning) * self.gradients
@@ -220,14 +198,9 @@ class FullBatch:
 
     def _tiny(self, log_joint: LogJoint) -> bool:
         """Whether a compiled step of all chains is so short that several processes would gain nothing."""
-        if (
-            self.processes is not None
-            or self.compile is False
-            or self._chunks(log_joint)
-            or not tiny(log_joint, self.chains)
-        ):
+        if self.processes is not None or self.compile is False or self._chunks(log_joint):
             return False
-        return self.compile is True or self._pays(log_joint, self.chains)
+        return tiny(log_joint, self.chains) and (self.compile is True or self._pays(log_joint, self.chains))
 
     def _chunks(self, log_joint: LogJoint) -> bool:
         return bool(self.row_chunk) or isinstance(log_joint, ChunkedLogJoint)
@@ -290,7 +263,3 @@ class FullBatch:
         diverged: ``[chain]``, the transitions after warm-up that diverged, those that thinning leaves out included.
         """
         return []
-
-
-def _listed(chains: range) -> str:
-    return ", ".join(map(str, chains))

@@ -38,25 +38,34 @@ def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0) -> 
     seconds = gradients * (joined + between) * OPERATION
     if joined == 0 or seconds <= WAIT_SMALL + joined / PER_SECOND:
         return False
-    return (seconds > WAIT and joined <= MOST) or suits(*traced(log_joint, chains))
+    return (seconds > WAIT and joined <= MOST) or becomes_c(log_joint, chains)
 
 
 def tiny(log_joint: LogJoint, chains: int) -> bool:
     """Whether a step of all chains, compiled, takes less time than the calls around it: then they stay in one process."""
     work = log_joint.dim * max((row.seen for row in log_joint.rows), default=1) * chains
-    return log_joint.device.type == "cpu" and work <= TINY and suits(*traced(log_joint, chains))
+    return log_joint.device.type == "cpu" and work <= TINY and becomes_c(log_joint, chains)
 
 
 def operations(log_joint: LogJoint, chains: int) -> int:
     """Operations of the traced graph for so many chains that compiling could join: none of a network that convolves, and
     none where chains, or the model itself, are run one by one."""
-    graph, _ = traced(log_joint, chains)
+    graph = _traced(log_joint, chains)[0]
+    return len(_calls(graph)) if isinstance(graph, fx.GraphModule) else 0
+
+
+def becomes_c(log_joint: LogJoint, chains: int) -> bool:
+    """Whether the graph for so many chains is small, and of operations that C is written for. Found out once."""
+    graph, inputs = _traced(log_joint, chains)
     if not isinstance(graph, fx.GraphModule):
-        return 0
-    return len(_calls(graph))
+        return False
+    if "becomes C" not in graph.meta:
+        graph.meta["becomes C"] = suits(graph, inputs)
+    found: bool = graph.meta["becomes C"]
+    return found
 
 
-def traced(log_joint: LogJoint, chains: int) -> tuple[Any, tuple[Tensor, ...]]:
+def _traced(log_joint: LogJoint, chains: int) -> tuple[Any, tuple[Tensor, ...]]:
     """The graph for so many chains, and inputs for it."""
     log_joint.build(chains)
     position = torch.zeros(chains, log_joint.dim, dtype=log_joint.dtype, device=log_joint.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, fx
+from torch.linalg import LinAlgError
 
 from .._torch import written_out
 from .library import compiled
@@ -38,7 +39,8 @@ def _program(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Program | None:
     if any(t.device.type != "cpu" or t.numel() > LARGEST for t in inputs):
         return None
     try:
-        program = Program(written_out(graph, inputs, known), inputs)
-    except Unsupported:
+        simple = written_out(graph, inputs, known)
+        program = None if simple is None else Program(simple, inputs)
+    except (Unsupported, LinAlgError):  # the latter of this point: that is for torch to say
         return None
-    return None if program.largest > LARGEST or program.products > PRODUCTS else program
+    return None if program is None or program.largest > LARGEST or program.products > PRODUCTS else program

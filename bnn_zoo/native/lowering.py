@@ -10,26 +10,13 @@ import torch
 from torch import Tensor, fx
 
 from . import routines
-from .operations import POINTWISE, as_value, pointwise, suffixed
+from .operations import POINTWISE, as_value, fitting, pointwise, suffixed
 from .values import C_TYPES, SIZES, Array, Buffer, Expression, Number, Statement, Unsupported, Value, contiguous, fold, write
 
 aten = torch.ops.aten
-VIEWS = {
-    *("alias", "detach", "expand", "permute", "t", "transpose", "select", "slice", "unbind", "split", "split_with_sizes"),
-    *(
-        "squeeze",
-        "unsqueeze",
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "diagonal",
-        "unflatten",
-        "narrow",
-        "lift_fresh_copy",
-        "clone",
-    ),
-    *("view_as", "expand_as", "reshape_as", "contiguous"),
-}
+VIEWS = {"expand", "permute", "t", "transpose", "select", "slice", "unbind", "split", "split_with_sizes", "diagonal"}
+VIEWS |= {"squeeze", "unsqueeze", "view", "reshape", "_unsafe_view"}
+SAME = {"alias", "detach", "lift_fresh_copy", "clone"}
 FILLED: dict[str, Callable[..., tuple[Any, Any]]] = {
     "full": lambda size, value, **_: (size, value),
     "full_like": lambda like, value, **_: (like.shape, value),
@@ -115,24 +102,26 @@ class Program:
         result = self.kinds.of[node]
         args, kwargs = (fx.node.map_arg(part, self.known.__getitem__) for part in (node.args, node.kwargs))
         target: Any = node.target
-        if getattr(target, "__name__", "") == "getitem":
-            return args[0][args[1]]
         name = _name(target)
+        if name == "getitem":
+            return args[0][args[1]]
         if not node.all_input_nodes and name not in FILLED and isinstance(result, Tensor):
             if torch.Tag.nondeterministic_seeded in target.tags:
                 raise Unsupported(f"{name}, which is random")
             return self._constant(result)
+        if name in SAME:
+            return args[0]
         if name in VIEWS:
             return self._view(target, name, result, args, kwargs)
         if name in FILLED:
-            size, value = FILLED[name](*args, **kwargs)
+            size, value = fitting(FILLED[name], *args, **kwargs)
             return Number(value, _supported(result.dtype), tuple(size))
         if name in FOLDED:
             return self._fold(name, result, args, kwargs)
         if name in JOINED:
             return self._join(name, result, *args, **kwargs)
         if name in routines.TABLE:
-            return routines.TABLE[name](self, result, *args, **kwargs)
+            return fitting(routines.TABLE[name], self, result, *args, **kwargs)
         return self._pointwise(node, name, result, args, kwargs)
 
     def _pointwise(self, node: fx.Node, name: str, result: Any, args: Any, kwargs: Any) -> Any:
@@ -167,11 +156,9 @@ class Program:
         if len(node.users) != 1:
             return False
         name = _name(next(iter(node.users)).target)
-        return name in FOLDED or (name not in VIEWS and name not in routines.TABLE and name not in FILLED)
+        return not any(name in table for table in (SAME, VIEWS, routines.TABLE, FILLED))
 
     def _view(self, target: Any, name: str, result: Any, args: Any, kwargs: Any) -> Any:
-        if name in ("lift_fresh_copy", "clone", "contiguous", "detach", "alias"):
-            return args[0]
         several = not isinstance(result, Tensor)
         if isinstance(args[0], Number):
             same = [Number(args[0].value, args[0].dtype, tuple(r.shape)) for r in (result if several else [result])]
@@ -242,11 +229,8 @@ def _folding(name: str, value: Value, out: Array, axes: Sequence[int], count: in
         worst = ("-INFINITY" if name == "amax" else "INFINITY") if real else ("INT64_MIN" if name == "amax" else "INT64_MAX")
         sign = ">" if name == "amax" else "<"
         return fold(value, out, axes, worst, f"acc = x != x || x {sign} acc ? x : acc;", kind)
-    return (
-        fold(value, out, axes, "0", "acc |= x != 0;", "int", "|")
-        if name == "any"
-        else fold(value, out, axes, "1", "acc &= x != 0;", "int", "&")
-    )
+    begin, sign = ("0", "|") if name == "any" else ("1", "&")
+    return fold(value, out, axes, begin, f"acc {sign}= x != 0;", "int", sign)
 
 
 def known(node: fx.Node) -> bool:
@@ -254,12 +238,13 @@ def known(node: fx.Node) -> bool:
     if not node.all_input_nodes:
         return True
     name = _name(node.target)
-    return any(name in table for table in (VIEWS, FILLED, FOLDED, JOINED, OTHERS, routines.TABLE, POINTWISE))
+    return any(name in table for table in (SAME, VIEWS, FILLED, FOLDED, JOINED, OTHERS, routines.TABLE, POINTWISE))
 
 
 def _name(target: Any) -> str:
     """Of an operation, without overload."""
-    return target._schema.name.split("::")[1] if hasattr(target, "_schema") else getattr(target, "__name__", "")
+    schema = getattr(target, "_schema", None)
+    return getattr(target, "__name__", "") if schema is None else schema.name.split("::")[1]
 
 
 def _supported(dtype: torch.dtype) -> torch.dtype:
@@ -269,7 +254,7 @@ def _supported(dtype: torch.dtype) -> torch.dtype:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(value.shape) if hasattr(value, "shape") else ()
+    return tuple(value.shape) if isinstance(value, Array | Number | Expression) else ()
 
 
 class _Kinds(fx.Interpreter):

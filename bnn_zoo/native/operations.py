@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,8 @@ UNARY = {
 BINARY = {
     "mul": "{0} * {1}",
     "div": "{0} / {1}",
+    "maximum": "{1} != {1} ? {1} : LARGER({0}, {1})",
+    "minimum": "{1} != {1} ? {1} : SMALLER({0}, {1})",
     "logaddexp": "logaddexp@({0}, {1})",
     "remainder": "modulo@({0}, {1})",
     "xlogy": "xlogy@({0}, {1})",
@@ -77,8 +80,6 @@ BINARY = {
     "sigmoid_backward": "{0} * (1 - {1}) * {1}",
     "silu_backward": "{0} * sigmoid@({1}) * (1 + {1} * (1 - sigmoid@({1})))",
 }
-BINARY["maximum"] = "{1} != {1} ? {1} : LARGER({0}, {1})"
-BINARY["minimum"] = "{1} != {1} ? {1} : SMALLER({0}, {1})"
 POWERS = {
     1: "{0}",
     2: "{0} * {0}",
@@ -125,7 +126,16 @@ def pointwise(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], dtype: t
     if name in TESTS:
         return TESTS[name], args, None
     special = SPECIAL.get(name)
-    return None if special is None else special(dtype, *args, **kwargs)
+    return None if special is None else fitting(special, dtype, *args, **kwargs)
+
+
+def fitting(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """``f`` of these arguments; raises Unsupported where it does not take them: not every overload has C."""
+    try:
+        inspect.signature(f).bind(*args, **kwargs)
+    except TypeError as error:
+        raise Unsupported(str(error)) from error
+    return f(*args, **kwargs)
 
 
 def _real(dtype: torch.dtype, name: str) -> torch.dtype:
@@ -135,14 +145,18 @@ def _real(dtype: torch.dtype, name: str) -> torch.dtype:
 
 
 def _dtype(value: Any) -> torch.dtype:
-    return value.dtype if hasattr(value, "dtype") else torch.bool if isinstance(value, bool) else torch.float64
+    if isinstance(value, bool | int | float):
+        return torch.bool if isinstance(value, bool) else torch.float64
+    dtype: torch.dtype = value.dtype
+    return dtype
 
 
 def _common(a: Any, b: Any) -> torch.dtype:
     """The dtype in which torch compares them."""
 
     def alike(value: Any) -> Any:
-        return torch.empty((1,) * len(value.shape), dtype=value.dtype) if hasattr(value, "dtype") else value
+        number = isinstance(value, bool | int | float)
+        return value if number else torch.empty((1,) * len(value.shape), dtype=value.dtype)
 
     return torch.result_type(alike(a), alike(b))
 
@@ -168,6 +182,8 @@ def _power(dtype: torch.dtype, a: Any, b: Any) -> Pointwise:
 
 def _clamp(dtype: torch.dtype, x: Any, low: Any = None, high: Any = None, min: Any = None, max: Any = None) -> Pointwise:
     low, high = low if min is None else min, high if max is None else max
+    if not all(bound is None or isinstance(bound, bool | int | float) for bound in (low, high)):
+        raise Unsupported("clamp to tensors, which may be NaN")
     text, operands = "{0}", [x]
     if low is not None:
         text, operands = f"{text} < {{1}} ? {{1}} : {text}", [x, low]
