@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from classics import MODELS
 from torch.func import functionalize, grad_and_value, vmap
 from torch.nn import functional as F
 
@@ -27,11 +28,26 @@ def rand(*shape):
 
 A, B, C, POSITIVE = rand(3, 4, 5), rand(4, 1), rand(3, 4, 4), rand(3, 4, 5).exp()
 MASK, INDEX, ROWS = rand(3, 4, 5) > 0, torch.tensor([3, 0, -1, 3]), torch.tensor([[0], [2]])
+PICKED = torch.randint(4, (3, 4, 4), generator=G)
 PAIRS = (HARD.repeat_interleave(len(HARD)), HARD.repeat(len(HARD)))
 SPD = C @ C.mT + 4.0 * torch.eye(4)
 
 UNARY = ["neg", "abs", "exp", "log", "log1p", "log2", "expm1", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "atan", "tanh"]
-UNARY += ["sigmoid", "relu", "erf", "erfc", "lgamma", "floor", "ceil", "isnan", "isinf", "isfinite", "nan_to_num"]
+UNARY += [
+    "sgn",
+    "sign",
+    "sigmoid",
+    "relu",
+    "erf",
+    "erfc",
+    "lgamma",
+    "floor",
+    "ceil",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "nan_to_num",
+]
 BINARY = [
     "add",
     "sub",
@@ -114,6 +130,16 @@ CASES = {
         (C.tril() + 3 * torch.eye(4), A),
     ),
     "unitriangular": (lambda c, y: torch.linalg.solve_triangular(c, y, upper=True, unitriangular=True), (C, A)),
+    "gather": (lambda x, k: (x.gather(2, k), x.mT.gather(1, k.mT), x.gather(-1, k[:, :2, :1])), (A, PICKED)),
+    "scatter": (
+        lambda x, k, y: (
+            x.scatter_add(2, k, y),
+            x.scatter(2, k[:, :, :1], y[:, :, :1]),
+            x.scatter(1, k[:, :1], 2.5),
+            x.mT.scatter_add(1, k[:, :2, :1].mT, y.mT),
+        ),
+        (A, PICKED, C),
+    ),
     "index": (
         lambda x, i, j: (x[:, i], x[..., i], x[i[1:3], i[1:3] + 1], x[:, j, i], x[j.squeeze(1)], x[i[:3] * 0, :, i[:3]]),
         (A, INDEX, ROWS),
@@ -264,3 +290,18 @@ def test_a_run_uses_it(monkeypatch):
     first, again = (backend.run(model, (x, x.sum(1)), progress=False) for _ in range(2))
     assert first.attrs["compiled"] and first.attrs["processes_used"] == 1
     assert all(torch.equal(first.sites[name], again.sites[name]) for name in first.sites)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_statistical_models(model, monkeypatch):
+    """They all become C, and are what the plain model is by autograd."""
+    monkeypatch.setattr(compiled, "compile_graph", lambda *_: pytest.fail("an operation is in no table"))
+    log_joint = bz.LogJoint(model, MODELS[model], dtype=torch.float64, compile=True)
+    log_joint.anew(10_000)
+    position = 0.5 * torch.sin(torch.arange(3.0 * log_joint.dim, dtype=torch.float64)).reshape(3, -1)
+    value, gradient = log_joint(position)
+    assert log_joint.compiled
+    expected, slope, _ = log_joint.plain(position, *log_joint.tensors)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(gradient, slope, rtol=1e-10, atol=1e-11 * float(slope.abs().max()))

@@ -18,6 +18,8 @@ VIEWS = {"expand", "permute", "t", "transpose", "select", "slice", "unbind", "sp
 VIEWS |= {"squeeze", "unsqueeze", "view", "reshape", "_unsafe_view"}
 SAME = {"alias", "detach", "lift_fresh_copy", "clone"}
 FILLED: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "empty_like": lambda like, **_: (like.shape, 0),
+    "fill": lambda like, value: (like.shape, value),
     "full": lambda size, value, **_: (size, value),
     "full_like": lambda like, value, **_: (like.shape, value),
     "new_full": lambda like, size, value, **_: (size, value),
@@ -115,6 +117,8 @@ class Program:
             return self._view(target, name, result, args, kwargs)
         if name in FILLED:
             size, value = fitting(FILLED[name], *args, **kwargs)
+            if not isinstance(value, bool | int | float):
+                raise Unsupported(f"{name} with a tensor")
             return Number(value, _supported(result.dtype), tuple(size))
         if name in FOLDED:
             return self._fold(name, result, args, kwargs)

@@ -64,6 +64,8 @@ UNARY = {
     "erf": "erf@({0})",
     "erfc": "erfc@({0})",
     "lgamma": "lgamma@({0})",
+    "sgn": "({0} > 0) - ({0} < 0)",
+    "sign": "({0} > 0) - ({0} < 0)",
     "floor": "floor@({0})",
     "ceil": "ceil@({0})",
     "silu": "{0} * sigmoid@({0})",

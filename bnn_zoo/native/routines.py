@@ -35,6 +35,49 @@ def cumulative(begin: int, sign: str) -> Callable[..., Array]:
     return made
 
 
+def gather(program: Program, result: Tensor, x: Value, dim: int, index: Value) -> Array:
+    """``out[…, i, …] = x[…, index[…, i, …], …]`` with the index along ``dim``."""
+    x, index, out = program.array(x), program.array(index), program.new(result.shape, result.dtype)
+    block, line, where = _along(x, dim, index, out)
+    body = f"{line}\n{block.at(out)} = {where};"
+    program.statements.append(block.statement(nested(block, body), out.buffer))
+    return out
+
+
+def scatter(sign: str) -> Callable[..., Array]:
+    """``x[…, index[…, i, …], …] = source[…, i, …]``, or ``+=``, in a copy; the source is a tensor, or a number."""
+
+    def made(program: Program, result: Tensor, x: Value, dim: int, index: Value, source: Any) -> Array:
+        index, out = program.array(index), program.new(result.shape, result.dtype)
+        program.statements.append(write(x, out))
+        if isinstance(source, bool | int | float):
+            source = Number(source, result.dtype, index.shape)
+        source = program.array(source)
+        over = Array(source.buffer, index.shape, source.strides, source.offset)  # it may be larger than the index
+        block, line, where = _along(out, dim, index, over)
+        body = f"{line}\n{where} {sign} {block.at(over)};"
+        statement = block.statement(nested(block, body), out.buffer)
+        statement.reads.add(out.buffer)
+        program.statements.append(statement)
+        return out
+
+    return made
+
+
+def _along(x: Array, dim: int, index: Array, over: Array) -> tuple[Block, str, str]:
+    """A block with loops over ``over``, of the shape of ``index``, a line that looks an index up, and x's element there."""
+    if not x.shape:
+        raise Unsupported("an index into a number")
+    dim %= len(x.shape)
+    block = Block(over.shape, [over])
+    plainly(block, over)
+    block.reads |= {x.buffer, index.buffer}
+    place = " + ".join([str(index.offset), *(f"i{d} * {s}" for d, s in enumerate(index.strides) if s)])
+    line = f"const int64_t g = {block.pointer(index.buffer)}[{place}]; if (g < 0 || g >= {x.shape[dim]}) return 1;"
+    terms = [str(x.offset), *(f"{'g' if d == dim else f'i{d}'} * {s}" for d, s in enumerate(x.strides))]
+    return block, line, f"{block.pointer(x.buffer)}[{' + '.join(terms)}]"
+
+
 def flip(program: Program, result: Tensor, x: Value, dims: list[int]) -> Array:
     x, out = program.array(x), program.new(result.shape, result.dtype)
     dims = [d % len(x.shape) for d in dims]
@@ -156,6 +199,9 @@ TABLE: dict[str, Callable[..., Any]] = {
     "cumsum": cumulative(0, "+"),
     "cumprod": cumulative(1, "*"),
     "flip": flip,
+    "gather": gather,
+    "scatter": scatter("="),
+    "scatter_add": scatter("+="),
     "index": index,
     "index_put": put,
     "_unsafe_index_put": put,
