@@ -81,7 +81,7 @@ class Compiled:
                     "going on with that graph, which is slower: set compile=False to silence this",
                     stacklevel=4,
                 )
-        except RuntimeError as error:
+        except Exception as error:  # whatever a compiler stops with, an AssertionError of its own too: the graph is there
             if self.asked:
                 warnings.warn(
                     f"torch.compile does not work here ({_first_line(error)}); going on with the traced graph, which is "
