@@ -74,7 +74,17 @@ def rows() -> Iterator[Entry]:
         "Sharma et al.",
         f"bz.handlers.Fixed({made}, '0.*', values=bz.nets.MLP(3, 1, hidden=(4,)))",
     )
+    yield Entry(
+        "Power",
+        "effect",
+        "power",
+        "a prior to a power: soft weight sharing",
+        2017,
+        "Ullrich, Meeds & Welling",
+        f"bz.handlers.Power({made}, '*', power=0.5)",
+    )
     yield Entry("MeanFieldNormal", "guide", "mean_field", "independent normals on the real line", 2017, "Kucukelbir et al.")
+    yield Entry("ScaledNormal", "guide", "scaled", "normals times sampled scales of groups", 2017, "Louizos, Ullrich & Welling")
     yield Entry("MCDropout", "guide", "dropout", "weights with dropped inputs", 2016, "Gal & Ghahramani")
     for name, line, tiny in (
         ("BestOf", "the default: the best of some tries, with a short climb", "bz.density.BestOf()"),

@@ -2,5 +2,6 @@
 
 from .dropout import MCDropout
 from .mean_field import MeanFieldNormal
+from .scaled import ScaledNormal
 
-__all__ = ["MCDropout", "MeanFieldNormal"]
+__all__ = ["MCDropout", "MeanFieldNormal", "ScaledNormal"]
