@@ -2,6 +2,7 @@
 
 from . import (
     catalogue,
+    compression,
     data,
     density,
     diagnostics,
@@ -42,6 +43,7 @@ from .backends import (
     RowsOverRanks,
 )
 from .bnn import BNN
+from .compression import compress
 from .density import LogJoint
 from .export import compare, load
 from .fit import fit
@@ -85,6 +87,8 @@ __all__ = [
     "RowsOverRanks",
     "catalogue",
     "compare",
+    "compress",
+    "compression",
     "concat",
     "data",
     "density",

@@ -93,8 +93,8 @@ def _check(name: str, layer: nn.Module) -> None:
     elif isinstance(layer, POOLS):
         odd = getattr(layer, "return_indices", False) and "return_indices=True"
     elif isinstance(layer, POINTWISE) and type(layer) is not nn.Identity:
-        plain = type(layer)()
-        odd = [f"{k}={getattr(layer, k)!r}" for k in layer.__constants__ if k != "inplace" and getattr(layer, k) != getattr(plain, k)]
+        said = layer.extra_repr().replace("inplace=True", "").strip(", ")
+        odd = said != type(layer)().extra_repr() and said
     if odd:
         raise ModelError(f"compress does not take layer {name!r}, {type(layer).__name__} with {odd}")
 
@@ -114,7 +114,7 @@ def layer_like(layer: nn.Module, **changed: Tensor) -> nn.Module:
 def through(layer: nn.Module, constants: Tensor) -> Tensor:
     """What channels that are these constants at all places become in a layer without weights, NaN where that is no constant.
 
-    ``constants`` ``[channels]``, NaN for channels that are none.
+    ``constants`` ``[member, channels]``, NaN for channels that are none.
     """
     if isinstance(layer, FilterResponseNorm):
         normed = constants * (constants.square() + layer.eps).rsqrt()

@@ -36,10 +36,11 @@ class ScaledNormal:
     that has a scale itself, and is half-normal or half-Cauchy, is that one's times a log-normal; other positive sites are
     log-normal, sites of the log-uniform law and other real ones normal. Scales start at the root mean square that the start
     of their weights has, so that w̃ starts with mean square 1; scales of scales at the geometric mean of those.
-    Parameters in Pyro's store: ``"guide.<site>.loc"`` and ``"guide.<site>.scale"``, of w̃ where there is a scale.
+    Parameters in Pyro's store: ``"guide.<site>.loc"`` and ``"guide.<site>.scale"``, of w̃ where there is a scale; the latter of
+    a log-uniform site is sd over mean. All are of the order of one, and want larger learning rates than weights do.
 
     init_scale
-        sd of w̃, and of the logarithms of scales, at the start.
+        sd of w̃, and relative sd of scales, at the start.
 
     Raises ModelError for a model that has no weight with a scale (``MeanFieldNormal`` is the family then), and for sites
     local to a plate.
@@ -87,24 +88,30 @@ class ScaledNormal:
     def _sample(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
         fn = self.sites[name]["fn"]
         scale = values[f"{name}_scale"].abs() if name in self.scaled else None
-        transform = bijection(fn.support)
         start = self.start[name] if scale is None else self.start[name] / self.start[f"{name}_scale"]
-        loc = pyro.param(f"guide.{name}.loc", lambda: transform.inv(start).clone())
-        sd = self._sd(name, loc, fn)
+        if isinstance(_base(fn), LogUniform):
+            loc, sd = self._log_uniform(name, start)
+        else:
+            loc = pyro.param(f"guide.{name}.loc", lambda: bijection(fn.support).inv(start).clone())
+            sd = self._sd(name, loc)
         if isinstance(_base(fn), dist.HalfCauchy | dist.HalfNormal) and scale is not None:
             loc = loc + scale.log()
         elif scale is not None:
             loc, sd = loc * scale, sd * scale
         if isinstance(_base(fn), dist.Normal | LogUniform):
             return pyro.sample(name, dist.Normal(loc, sd).to_event(fn.event_dim))
-        inner = transform.domain.event_dim
-        law = dist.TransformedDistribution(dist.Normal(loc, sd).to_event(inner), [transform])
+        transform = bijection(fn.support)
+        law = dist.TransformedDistribution(dist.Normal(loc, sd).to_event(transform.domain.event_dim), [transform])
         return pyro.sample(name, law.to_event(fn.event_dim - law.event_dim))
 
-    def _sd(self, name: str, loc: Tensor, fn: Any) -> Tensor:
-        around = loc.detach().abs() if isinstance(_base(fn), LogUniform) else torch.ones_like(loc)
+    def _log_uniform(self, name: str, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean > 0, of a scale whose sign does not matter, and sd in its units: both have the steps of a logarithm."""
+        loc = pyro.param(f"guide.{name}.loc", lambda: start.abs().clamp(min=LEAST), constraint=constraints.positive)
+        return loc, loc * self._sd(name, loc)
+
+    def _sd(self, name: str, loc: Tensor) -> Tensor:
         return pyro.param(
-            f"guide.{name}.scale", lambda: self.init_scale * around, constraint=constraints.softplus_positive
+            f"guide.{name}.scale", lambda: torch.full_like(loc, self.init_scale), constraint=constraints.softplus_positive
         )
 
 
