@@ -4,7 +4,7 @@ The function is ``bnn_zoo.compress``; here are its rules and what it makes.
 """
 
 from .compressed import Compressed, compress, load
-from .moments import Moments, moments
+from .draws import Moments, moments
 from .pruning import Magnitude, SignalToNoise, everything
 from .quantise import Clusters, FixedPoint, Levels
 from .report import Report, Score

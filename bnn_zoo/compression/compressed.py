@@ -18,7 +18,7 @@ from ..priors import Normal
 from ..types import DataError, Draws, Handled, ModelError
 from .chain import chain
 from .files import Parts, from_bytes, to_bytes
-from .moments import Moments, moments, weights
+from .draws import Moments, moments, weights
 from .pruning import Rule, SignalToNoise, checked
 from .quantise import Code, FixedPoint, Grid, Table, rounded
 from .report import Report, score

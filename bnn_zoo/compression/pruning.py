@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..types import ModelError
-from .moments import Moments
+from .draws import Moments
 
 Rule = Callable[[Moments], Mapping[str, Tensor]]
 """From moments to ``{weight: boolean tensor, True where it stays}``; names that are left out stay whole."""

@@ -14,7 +14,7 @@ from torch.distributions import Independent
 
 from ..laws import NormalMixture
 from ..types import ModelError
-from .moments import Moments
+from .draws import Moments
 from .pruning import need_spread
 
 BITS = 8
