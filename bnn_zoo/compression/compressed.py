@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,14 @@ class Compressed:
                 p.copy_(self.parts.codes[name].values(self.parts.indices[name][member]))
         return made
 
+    @cached_property
+    def content(self) -> bytes:
+        """What ``save`` writes."""
+        return to_bytes(self.parts)
+
     def save(self, path: str | os.PathLike[str]) -> int:
         """Write the file, whole or not at all; returns its size in bytes."""
-        target, content = Path(path).expanduser(), to_bytes(self.parts)
+        target, content = Path(path).expanduser(), self.content
         beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             beside.write_bytes(content)
@@ -150,7 +156,7 @@ def compress(
     parts = _parts(net, small, codes, found, masks, spread, members)
     parts.sites = _others(posterior, picked if members > 1 else None)
     made = Compressed(parts, _bnn(posterior.model).likelihood)
-    made.report = Report.of(parts, architecture(net), score(posterior, test), score(made, test), len(to_bytes(parts)))
+    made.report = Report.of(parts, architecture(net), score(posterior, test), score(made, test), len(made.content))
     return made
 
 
