@@ -56,7 +56,10 @@ class TestMoments:
         net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
         model = bz.BNN(net, bz.priors.Normal(bz.priors.HalfCauchy(1.0)), bz.likelihoods.Gaussian(0.1))
         shapes = {"0.weight_scale": (), "0.weight_decentered": (3, 2), "2.weight_scale": (), "2.weight_decentered": (1, 3)}
-        sites = {n: torch.rand(1, 30, *s) for n, s in (shapes | {"0.bias": (3,), "2.bias": (1,)}).items()}
+        sites = {
+            n: torch.rand(1, 30, *s)
+            for n, s in (shapes | {"0.bias": (3,), "2.bias": (1,), "0.bias_scale": (), "2.bias_scale": ()}).items()
+        }
         data = (torch.randn(9, 2), torch.randn(9))
         made = bz.Posterior(bz.handlers.NonCentred(model, "*.weight"), data, bz.Draws(sites))
         product = sites["0.weight_decentered"][0] * sites["0.weight_scale"][0].reshape(-1, 1, 1)
@@ -77,7 +80,10 @@ class TestRules:
 
     def test_magnitude(self):
         given = bz.compression.Moments({"a": torch.tensor([[3.0, -4.0]]), "b": torch.tensor([[0.5, 1.0]])}, {}, 1)
-        assert {n: m.tolist() for n, m in RULES.Magnitude(0.5)(given).items()} == {"a": [[True, True]], "b": [[False, False]]}
+        assert {n: m.tolist() for n, m in RULES.Magnitude(0.5)(given).items()} == {
+            "a": [[True, True]],
+            "b": [[False, False]],
+        }
         assert RULES.Magnitude(0.5, each=True)(given)["b"].tolist() == [[False, True]]
 
     def test_fixed_point(self):
@@ -91,7 +97,9 @@ class TestRules:
         assert code.bits(code.indices(torch.tensor([[3.2 * code.step, -7.9 * code.step]]))) == 5
 
     def test_clusters(self):
-        law = NormalMixture(torch.tensor([0.9, 0.05, 0.05]), torch.tensor([0.0, 0.5, -1.0]), torch.tensor([0.05, 0.1, 0.1]), (1, 4))
+        law = NormalMixture(
+            torch.tensor([0.9, 0.05, 0.05]), torch.tensor([0.0, 0.5, -1.0]), torch.tensor([0.05, 0.1, 0.1]), (1, 4)
+        )
         table = Table.of(law)
         values = torch.tensor([0.02, 0.45, -0.8, 0.0])
         assert table.values(table.indices(values)).tolist() == [0.0, 0.5, -1.0, 0.0]

@@ -84,7 +84,9 @@ def rows() -> Iterator[Entry]:
         f"bz.handlers.Power({made}, '*', power=0.5)",
     )
     yield Entry("MeanFieldNormal", "guide", "mean_field", "independent normals on the real line", 2017, "Kucukelbir et al.")
-    yield Entry("ScaledNormal", "guide", "scaled", "normals times sampled scales of groups", 2017, "Louizos, Ullrich & Welling")
+    yield Entry(
+        "ScaledNormal", "guide", "scaled", "normals times sampled scales of groups", 2017, "Louizos, Ullrich & Welling"
+    )
     yield Entry("MCDropout", "guide", "dropout", "weights with dropped inputs", 2016, "Gal & Ghahramani")
     for name, line, tiny in (
         ("BestOf", "the default: the best of some tries, with a short climb", "bz.density.BestOf()"),

@@ -85,9 +85,12 @@ def _check(name: str, layer: nn.Module) -> None:
         )
     odd: Any = None
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
-        odd = layer.groups != 1 and f"groups={layer.groups}" or (
-            layer.padding_mode != "zeros" and f"padding_mode={layer.padding_mode!r}"
-        ) or (isinstance(layer.padding, str) and f"padding={layer.padding!r}")
+        odd = (
+            layer.groups != 1
+            and f"groups={layer.groups}"
+            or (layer.padding_mode != "zeros" and f"padding_mode={layer.padding_mode!r}")
+            or (isinstance(layer.padding, str) and f"padding={layer.padding!r}")
+        )
     elif isinstance(layer, nn.Flatten):
         odd = (layer.start_dim, layer.end_dim) != (1, -1) and f"start_dim={layer.start_dim}, end_dim={layer.end_dim}"
     elif isinstance(layer, POOLS):

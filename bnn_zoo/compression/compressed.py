@@ -148,7 +148,9 @@ def compress(
     codes = (code or FixedPoint())(found, masks, posterior)
     picked = torch.linspace(0, posterior.draws.draws - 1, members).round().long().tolist()
     raw = {
-        n: found.mean[n][None] if members == 1 or n in fixed else torch.stack([torch.as_tensor(given[n][0, i]) for i in picked])
+        n: found.mean[n][None]
+        if members == 1 or n in fixed
+        else torch.stack([torch.as_tensor(given[n][0, i]) for i in picked])
         for n in found.mean
     }
     raw = {n: t.cpu().float().expand(members, *t.shape[1:]) * masks[n] for n, t in raw.items()}

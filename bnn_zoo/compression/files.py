@@ -153,7 +153,9 @@ def _layer(coder: Coder, layer: nn.Module | None) -> nn.Module:
         if given is not None:
             chosen[given.indices.numpy()] = 1
         side = math.isqrt(size) if math.isqrt(size) ** 2 == size else 1  # pixels beside each other go together
-        return Select(torch.from_numpy(integers(coder, "select", chosen.reshape(side, -1)).flatten()).nonzero().flatten(), size)
+        return Select(
+            torch.from_numpy(integers(coder, "select", chosen.reshape(side, -1)).flatten()).nonzero().flatten(), size
+        )
     return kind()
 
 
@@ -196,8 +198,12 @@ def _bits(coder: Coder, value: int, count: int) -> int:
 
 
 def _half(coder: Coder, value: float) -> float:
-    return float(np.array([_bits(coder, int(np.array([value], np.float16).view(np.uint16)[0]), 16)], np.uint16).view(np.float16)[0])
+    return float(
+        np.array([_bits(coder, int(np.array([value], np.float16).view(np.uint16)[0]), 16)], np.uint16).view(np.float16)[0]
+    )
 
 
 def _float(coder: Coder, value: float) -> float:
-    return float(np.array([_bits(coder, int(np.array([value], np.float32).view(np.uint32)[0]), 32)], np.uint32).view(np.float32)[0])
+    return float(
+        np.array([_bits(coder, int(np.array([value], np.float32).view(np.uint32)[0]), 32)], np.uint32).view(np.float32)[0]
+    )

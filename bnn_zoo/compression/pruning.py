@@ -100,5 +100,7 @@ def checked(masks: Mapping[str, Tensor], moments: Moments) -> dict[str, Tensor]:
     for name, mask in masks.items():
         expected: Any = tuple(moments.mean[name].shape) if name in moments.mean else "no such weight"
         if name not in moments.mean or tuple(mask.shape) != expected or mask.dtype != torch.bool:
-            raise ModelError(f"prune gave {name!r} a {mask.dtype} mask of shape {tuple(mask.shape)}, expected {expected}, bool")
+            raise ModelError(
+                f"prune gave {name!r} a {mask.dtype} mask of shape {tuple(mask.shape)}, expected {expected}, bool"
+            )
     return {n: masks.get(n, torch.ones_like(t, dtype=torch.bool)) for n, t in moments.mean.items()}

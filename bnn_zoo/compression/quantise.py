@@ -59,7 +59,9 @@ class Table:
         loc, share, scale = (t.detach().double()[zero] for t in (law.loc, law.share, law.scale))
         height = share.clamp(min=1e-300).log() - scale.log()
         if loc[0] != 0.0:  # no component at zero: 0 is a value that nothing goes to
-            loc, height, scale = (torch.cat([torch.tensor([v], dtype=t.dtype), t]) for v, t in ((0, loc), (-1e300, height), (1, scale)))
+            loc, height, scale = (
+                torch.cat([torch.tensor([v], dtype=t.dtype), t]) for v, t in ((0, loc), (-1e300, height), (1, scale))
+            )
         return cls(tuple(loc.half().double().tolist()), tuple(height.tolist()), tuple(scale.tolist()))
 
     def indices(self, values: Tensor) -> Tensor:
@@ -165,4 +167,3 @@ def rounded(step: float) -> float:
     """The step with a mantissa of ``BITS`` bits, so that a file of few bytes has it exactly."""
     mantissa, exponent = math.frexp(step)
     return math.ldexp(round(mantissa * 2**BITS), exponent - BITS)
-

@@ -163,7 +163,10 @@ def _build(start: list[nn.Module], found: list[Layer]) -> list[nn.Sequential]:
         modules.append((layer.module, {"weight": layer.weight[:, :, layer.keep], "bias": layer.bias}))
         modules += [(module, {n: p.detach() for n, p in module.named_parameters()}) for module in layer.after]
     members = len(found[0].weight)
-    return [nn.Sequential(*(layer_like(m, **{n: v[i] for n, v in own.items()}) for m, own in modules)).eval() for i in range(members)]
+    return [
+        nn.Sequential(*(layer_like(m, **{n: v[i] for n, v in own.items()}) for m, own in modules)).eval()
+        for i in range(members)
+    ]
 
 
 def architecture(net: nn.Sequential) -> str:
@@ -182,5 +185,3 @@ def architecture(net: nn.Sequential) -> str:
             if following is None:
                 break
     return "-".join(map(str, sizes))
-
-
