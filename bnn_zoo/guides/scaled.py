@@ -17,6 +17,7 @@ from torch.distributions import Independent
 
 from ..bijections import bijection
 from ..laws import LogUniform
+from ..laws import ScaledNormal as Law
 from ..types import Model, ModelError
 
 LEAST = 1e-6
@@ -59,6 +60,7 @@ class ScaledNormal:
         if not self.sites:
             self._look(*args, **kwargs)
         values: dict[str, Tensor] = {}
+        self.laws: dict[str, Any] = {}
         for name in self.sites:
             values[name] = self._sample(name, values)
         return values
@@ -94,15 +96,18 @@ class ScaledNormal:
         else:
             loc = pyro.param(f"guide.{name}.loc", lambda: bijection(fn.support).inv(start).clone())
             sd = self._sd(name, loc)
-        if isinstance(_base(fn), dist.HalfCauchy | dist.HalfNormal) and scale is not None:
-            loc = loc + scale.log()
-        elif scale is not None:
-            loc, sd = loc * scale, sd * scale
-        if isinstance(_base(fn), dist.Normal | LogUniform):
-            return pyro.sample(name, dist.Normal(loc, sd).to_event(fn.event_dim))
-        transform = bijection(fn.support)
-        law = dist.TransformedDistribution(dist.Normal(loc, sd).to_event(transform.domain.event_dim), [transform])
+        law = self._law(fn, loc, sd, name, scale)
+        self.laws[name] = law
         return pyro.sample(name, law.to_event(fn.event_dim - law.event_dim))
+
+    def _law(self, fn: Any, loc: Tensor, sd: Tensor, name: str, scale: Tensor | None) -> Any:
+        if isinstance(_base(fn), dist.Normal) and scale is not None:
+            return Law(dist.Normal(loc, sd), scale, self.laws[f"{name}_scale"])
+        if isinstance(_base(fn), dist.Normal | LogUniform):
+            return dist.Normal(loc, sd)
+        transform = bijection(fn.support)
+        normal = dist.Normal(loc if scale is None else loc + scale.log(), sd)
+        return dist.TransformedDistribution(normal.to_event(transform.domain.event_dim), [transform])
 
     def _log_uniform(self, name: str, start: Tensor) -> tuple[Tensor, Tensor]:
         """Mean > 0, of a scale whose sign does not matter, and sd in its units: both have the steps of a logarithm."""

@@ -8,11 +8,13 @@ from .moved import moved
 from .normal_mixture import NormalMixture
 from .open_beta import OpenBeta
 from .root_inverse_gamma import RootInverseGamma
+from .scaled_normal import ScaledNormal
 from .scale import check_scale
 from .unvalidated import unvalidated
 from .weighted_categorical import WeightedCategorical, unweighted
 
 __all__ = [
+    "ScaledNormal",
     "Dropped",
     "GeneralisedNormal",
     "KroneckerNormal",
