@@ -10,8 +10,8 @@ from torch import nn
 import bnn_zoo as bz
 from bnn_zoo.compression import coding
 from bnn_zoo.compression.chain import Select
-from bnn_zoo.compression.files import to_bytes
 from bnn_zoo.compression.draws import moments
+from bnn_zoo.compression.files import to_bytes
 from bnn_zoo.compression.quantise import Grid, Table
 from bnn_zoo.compression.surgery import architecture, cut
 from bnn_zoo.laws import NormalMixture
@@ -148,7 +148,7 @@ class TestSurgery:
         w["7.weight"][:, 100:] = 0.0
         small = cut(net, {n: t[None] for n, t in w.items()})[0]
         assert architecture(net) == "20-50-800-500" and architecture(small) == f"17-8-{8 * 16 - 4}-100"
-        assert [m for m in small if isinstance(m, Select)][0].size == 8 * 16
+        assert next(m for m in small if isinstance(m, Select)).size == 8 * 16
 
     def test_a_constant_beyond_a_border_stays(self):
         """relu(b) > 0 is no constant for a layer that pads with zeros; relu(b) = 0 is."""

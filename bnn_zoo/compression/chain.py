@@ -56,8 +56,8 @@ def chain(net: nn.Module) -> list[tuple[str, nn.Module]]:
     """
     if not isinstance(net, nn.Sequential):
         raise ModelError(
-            f"compress cuts units of a chain of layers, nn.Sequential, and {type(net).__name__} may connect them in other ways: "
-            "write it as nn.Sequential of its layers"
+            f"compress cuts units of a chain of layers, nn.Sequential, and {type(net).__name__} may connect them in other "
+            "ways: write it as nn.Sequential of its layers"
         )
     layers = list(_flat(net, ""))
     for name, layer in layers:
@@ -86,8 +86,7 @@ def _check(name: str, layer: nn.Module) -> None:
     odd: Any = None
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
         odd = (
-            layer.groups != 1
-            and f"groups={layer.groups}"
+            (layer.groups != 1 and f"groups={layer.groups}")
             or (layer.padding_mode != "zeros" and f"padding_mode={layer.padding_mode!r}")
             or (isinstance(layer.padding, str) and f"padding={layer.padding!r}")
         )

@@ -18,8 +18,8 @@ from ..predict import Prediction, predict
 from ..priors import Normal
 from ..types import DataError, Draws, Handled, ModelError
 from .chain import chain
-from .files import Parts, from_bytes, to_bytes
 from .draws import Moments, moments, weights
+from .files import Parts, from_bytes, to_bytes
 from .pruning import Rule, SignalToNoise, checked
 from .quantise import Code, FixedPoint, Grid, Table, rounded
 from .report import Report, score
@@ -80,8 +80,8 @@ class Compressed:
     def draws(self, count: int = 100, seed: int = 0) -> Draws:
         """Draws of the weights of ``net`` and of the likelihood's sites: ``{site: [1, draw, *shape]}``.
 
-        Without kept spread one for each network, whatever ``count`` says; with it ``count`` draws around them, of the sd that
-        each unit's weights have.
+        Without kept spread one for each network, whatever ``count`` says; with it ``count`` draws around them, with the sd
+        of each layer's weights; weights that are zero stay.
         """
         states = [dict(net.named_parameters()) for net in self.nets]
         picked = [i % len(states) for i in range(count if self.parts.spread else len(states))]
@@ -98,8 +98,8 @@ class Compressed:
         return Draws(sites, attrs={"backend": "compress", "device": "cpu"})
 
     def predict(self, x: Any, *, draws: int = 100, seed: int = 0) -> Prediction:
-        """The predictive law of y at x, as ``Posterior.predict`` gives it: with error bars of the weights where they are kept,
-        by several networks or by spreads. Raises ModelError without a likelihood."""
+        """The predictive law of y at x, as ``Posterior.predict`` gives it: with error bars of the weights where they are
+        kept, by several networks or by spreads. Raises ModelError without a likelihood."""
         if self.likelihood is None:
             raise ModelError("a network from a file has no likelihood: load(path, likelihood=bz.likelihoods.Categorical())")
         model = BNN(self.net, Normal(1.0), self.likelihood)
@@ -125,12 +125,13 @@ def compress(
     prune
         which weights stay: ``compression.SignalToNoise()`` by default, ``Magnitude(0.1)``, or any function of the moments.
     code
-        what values they may have: ``compression.FixedPoint()`` by default, ``Clusters()`` under a mixture prior, ``Levels(8)``.
+        what values they may have: ``compression.FixedPoint()`` by default, ``Clusters()`` under a mixture prior,
+        ``Levels(8)``.
     members
         1: the posterior mean is the network. k: k of its draws, evenly spaced, all with the same connections, each one
         rounded; predictions are their mixture, with error bars of the weights. ``posterior.compact(k)`` picks better ones.
     spread
-        keep an sd for the weights of each unit, in a byte: predictions of one network then have error bars of the weights.
+        keep the sd of the weights of each layer: predictions of one network then have error bars of the weights.
     test
         ``(x, y)`` on which the report compares before with after.
 
@@ -139,7 +140,7 @@ def compress(
     chains, tied weights, other models and layers; DataError where no draws are as many as ``members``.
     """
     net, given, fixed = weights(posterior)
-    chain(net)
+    layers = [layer for _, layer in chain(net)]
     if isinstance(members, bool) or not isinstance(members, int) or not 1 <= members <= posterior.draws.draws:
         raise DataError(f"members: of {posterior.draws.draws} draws there are 1 to so many, got {members!r}")
     found = moments(posterior)
@@ -158,7 +159,7 @@ def compress(
     parts = _parts(net, small, codes, found, masks, spread, members)
     parts.sites = _others(posterior, picked if members > 1 else None)
     made = Compressed(parts, _bnn(posterior.model).likelihood)
-    made.report = Report.of(parts, architecture(net), score(posterior, test), score(made, test), len(made.content))
+    made.report = Report.of(parts, architecture(layers), score(posterior, test), score(made, test), len(made.content))
     return made
 
 
@@ -198,7 +199,7 @@ def _parts(
 
 
 def _levels(found: Moments, masks: Mapping[str, Tensor], name: str, units: int) -> Tensor:
-    """sd of the weights of a layer that stay, one for all its units, in steps of 2^¼; of a bias that the net lacks, tiny."""
+    """sd of the weights that stay, one for all units, in steps of 2^¼; of a bias that the net lacks, tiny."""
     sd = found.sd[name][masks[name]].double() if name in found.sd else torch.empty(0)
     size = sd.square().mean().sqrt().clamp(min=1e-12) if len(sd) else torch.tensor(1e-12)
     return (OCTAVE * size.log2()).round().long().expand(units)

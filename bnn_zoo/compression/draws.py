@@ -74,7 +74,8 @@ def _need_untied(net: nn.Module) -> None:
         slots.setdefault(id(p), []).append(name)
     if shared := [names for names in slots.values() if len(names) > 1]:
         raise ModelError(
-            f"the network uses a parameter twice, {shared[0]}: compress stores each weight for one layer; give each layer its own"
+            f"the network uses a parameter twice, {shared[0]}, and compress stores each weight for one layer: give each "
+            "layer its own"
         )
 
 

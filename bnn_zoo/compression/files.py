@@ -1,7 +1,7 @@
 """A compressed network as bytes, and back: layers, steps or tables, and whole numbers, all through one range coder.
 
-``BNZ`` and the number of the format, the coded body, its CRC-32. No code is in it and none is run when it is read: layers are
-numbers of the table ``KINDS``.
+``BNZ`` and the number of the format, the coded body, its CRC-32. No code is in it and none is run when it is read: layers
+are numbers of the table ``KINDS``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class Parts:
     codes: dict[str, Grid | Table]
     indices: dict[str, Tensor]
     spread: dict[str, Tensor]
-    """sd of the weights of each unit as quarters of octaves, ``round(4 log₂ sd)`` ``[out]``; empty where no error bars are kept."""
+    """sd of each unit's weights in quarters of octaves, ``round(4 log₂ sd)`` ``[out]``; empty where none is kept."""
     sites: dict[str, Tensor]
     """Draws of the model's other sites, such as the noise, ``[member, *shape]`` float32."""
     original: int
@@ -128,13 +128,15 @@ def _layer(coder: Coder, layer: nn.Module | None) -> nn.Module:
         return tuple(said * dims if same else said)
 
     if kind is nn.Linear:
-        return nn.Linear(*_sized(say("in_features", "out_features")))
+        inputs, outputs = _sized(say("in_features", "out_features"))
+        return nn.Linear(inputs, outputs)
     if issubclass(kind, nn.Conv1d | nn.Conv2d):
         dims = 1 if kind is nn.Conv1d else 2
         sizes = _sized(say("in_channels", "out_channels"))
-        settings = {n: pair(n, dims) for n in ("kernel_size", "stride", "padding", "dilation")}
+        settings: dict[str, Any] = {n: pair(n, dims) for n in ("kernel_size", "stride", "padding", "dilation")}
         _sized([*sizes, *settings["kernel_size"]])
-        return kind(*sizes, **settings)
+        made: nn.Module = cast(Any, kind)(*sizes, **settings)
+        return made
     if kind in POOLS:
         dims, average = (1 if kind in (nn.MaxPool1d, nn.AvgPool1d) else 2), kind in (nn.AvgPool1d, nn.AvgPool2d)
         settings = {n: pair(n, dims) for n in ("kernel_size", "stride", "padding", *([] if average else ["dilation"]))}

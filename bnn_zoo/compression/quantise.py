@@ -94,9 +94,9 @@ Code = Callable[[Moments, dict[str, Tensor], Any], dict[str, Grid | Table]]
 class FixedPoint:
     """Fixed point for each parameter, its step ``fluctuation · (mean of 1/sd² over the weights that stay)^−½``.
 
-    As precise as the posterior knows the weights, which are those fluctuations, and no more (Louizos, Ullrich & Welling 2017,
-    section 3.3). Rounding to a step Δ has the variance Δ²/12; where the log posterior is a parabola of curvature 1/sd² it
-    costs ``Δ²/24 · 1/sd²`` nats a weight: 1/24 of a nat for ``fluctuation=1``, and the means of 1/sd² are what counts.
+    As precise as the posterior knows the weights, which are those fluctuations, and no more (Louizos, Ullrich & Welling
+    2017, section 3.3). Rounding to a step Δ has the variance Δ²/12; where the log posterior is a parabola of curvature
+    1/sd² it costs ``Δ²/24 · 1/sd²`` nats a weight: 1/24 of a nat for ``fluctuation=1``, and the means of 1/sd² are what counts.
     """
 
     fluctuation: float = 1.0
@@ -134,7 +134,7 @@ class Clusters:
     """Each weight goes to the mean of its most probable component under a ``GaussianMixture`` prior: a table of few values.
 
     The mixture is that of the posterior's last draw, with ``Shared`` one for all layers. A weight of the component at zero
-    goes. Biases are stored in ``bits`` bits. Ullrich, Meeds & Welling 2017, section 3. Raises ModelError for weights that have
+    goes. Biases are stored in ``bits`` bits. Ullrich, Meeds & Welling 2017, section 3. Raises ModelError for weights of
     another prior.
     """
 

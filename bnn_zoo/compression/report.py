@@ -69,8 +69,8 @@ class Report:
             f"architecture   {self.architecture_before} → {self.architecture}",
             f"not zero       {100 * self.nonzero:.2f} % of the numbers",
             f"bits           {', '.join(f'{n} {b}' for n, b in self.bits.items())}",
-            f"smaller by     {self.rate_pruning:.0f} × pruned, {self.rate_fast:.0f} × without decoding, {self.rate_max:.0f} × on disk "
-            f"({self.bytes:,} bytes)",
+            f"smaller by     {self.rate_pruning:.0f} × pruned, {self.rate_fast:.0f} × without decoding, "
+            f"{self.rate_max:.0f} × on disk ({self.bytes:,} bytes)",
         ]
         if self.before and self.after:
             lines.append(f"error          {self.before.error:.4g} → {self.after.error:.4g}")

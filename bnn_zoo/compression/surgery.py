@@ -1,13 +1,16 @@
 """Units that do nothing are cut: a smaller network with the same outputs.
 
 Two passes along the chain. Forward: a unit is a constant where no weight brings it anything that depends on the input; the
-constant is followed through activations, pools and norms. Backward: a unit is needed where a weight takes it to a unit that is.
+constant is followed through activations, pools and norms. Backward: a unit is needed where a weight takes it to a needed
+one.
 What is no constant and needed stays; a constant that is needed goes into the biases of the next layer, which is exact unless
 that layer pads with zeros, beyond whose border a constant is none: then the unit stays.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,7 +101,7 @@ def _features(between: list[nn.Module], inputs: int, units: int) -> tuple[Tensor
 def _forward(found: list[Layer]) -> None:
     """Constants of the inputs of each layer; those of the data are none."""
     found[0].constants = found[0].weight.new_full((found[0].weight.shape[0], found[0].weight.shape[2]), torch.nan)
-    for layer, following in zip(found, found[1:], strict=False):
+    for layer, following in itertools.pairwise(found):
         out = _constants(layer)
         for module in layer.after:
             out = through(module, out)
@@ -169,13 +172,13 @@ def _build(start: list[nn.Module], found: list[Layer]) -> list[nn.Sequential]:
     ]
 
 
-def architecture(net: nn.Sequential) -> str:
+def architecture(net: Iterable[nn.Module]) -> str:
     """Sizes of the inputs and hidden layers, as the papers give them: 278-98-13, or 20-50-800-500 for convolutions.
 
     Of a network that begins with a linear layer the inputs are counted; channels of a convolution; features behind it.
     """
-    sizes: list[int] = []
-    layers = [m for m in net.modules() if isinstance(m, WEIGHTED)]
+    sizes: list[Any] = []
+    layers: list[Any] = [m for m in net if isinstance(m, WEIGHTED)]
     for i, layer in enumerate(layers):
         if isinstance(layer, nn.Linear):
             sizes.append(layer.in_features)

@@ -37,8 +37,9 @@ class ScaledNormal:
     that has a scale itself, and is half-normal or half-Cauchy, is that one's times a log-normal; other positive sites are
     log-normal, sites of the log-uniform law and other real ones normal. Scales start at the root mean square that the start
     of their weights has, so that w̃ starts with mean square 1; scales of scales at the geometric mean of those.
-    Parameters in Pyro's store: ``"guide.<site>.loc"`` and ``"guide.<site>.scale"``, of w̃ where there is a scale; the latter of
-    a log-uniform site is sd over mean. All are of the order of one, and want larger learning rates than weights do.
+    Parameters in Pyro's store: ``"guide.<site>.loc"`` and ``"guide.<site>.scale"``, of w̃ where there is a scale; the
+    latter of a log-uniform site is sd over mean. All are of the order of one, and want larger learning rates than
+    weights do.
 
     init_scale
         sd of w̃, and relative sd of scales, at the start.

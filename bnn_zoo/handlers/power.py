@@ -16,10 +16,10 @@ from ..types import Handled, Model
 class Power(Handled):
     """``model`` with the density of each latent site that fits one of ``patterns`` to the power ``power``.
 
-    ``Power(model, "*", power=0.003)`` has the posterior ``∝ p(y | w) p(w)^0.003``: soft weight sharing is trained so (Ullrich,
-    Meeds & Welling 2017, eq. 4, their τ), where the prior of many weights would outweigh the data. Below 1 the prior is
-    weaker than stated, above stronger; the whole posterior to a power is the ``temperature`` of the samplers. It is no longer
-    Bayes' theorem: error bars are those of that law and of no model. What is drawn in predictions is as before.
+    ``Power(model, "*", power=0.003)`` has the posterior ``∝ p(y | w) p(w)^0.003``: soft weight sharing is trained so
+    (Ullrich, Meeds & Welling 2017, eq. 4, their τ), where the prior of many weights would outweigh the data. Below 1 it is
+    weaker than stated, above stronger; the whole posterior to a power is the ``temperature`` of the samplers. It is no
+    longer Bayes' theorem: error bars are those of that law and of no model. What is drawn in predictions is as before.
 
     Raises ModelError when run for a pattern that no latent site fits, with the nearest names.
     """

@@ -8,13 +8,12 @@ from .moved import moved
 from .normal_mixture import NormalMixture
 from .open_beta import OpenBeta
 from .root_inverse_gamma import RootInverseGamma
-from .scaled_normal import ScaledNormal
 from .scale import check_scale
+from .scaled_normal import ScaledNormal
 from .unvalidated import unvalidated
 from .weighted_categorical import WeightedCategorical, unweighted
 
 __all__ = [
-    "ScaledNormal",
     "Dropped",
     "GeneralisedNormal",
     "KroneckerNormal",
@@ -22,6 +21,7 @@ __all__ = [
     "NormalMixture",
     "OpenBeta",
     "RootInverseGamma",
+    "ScaledNormal",
     "WeightedCategorical",
     "check_scale",
     "moved",
