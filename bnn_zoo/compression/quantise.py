@@ -96,7 +96,7 @@ class FixedPoint:
 
     As precise as the posterior knows the weights, which are those fluctuations, and no more (Louizos, Ullrich & Welling
     2017, section 3.3). Rounding to a step Δ has the variance Δ²/12; where the log posterior is a parabola of curvature
-    1/sd² it costs ``Δ²/24 · 1/sd²`` nats a weight: 1/24 of a nat for ``fluctuation=1``, and the means of 1/sd² are what counts.
+    1/sd² it costs ``Δ²/24 · 1/sd²`` nats a weight: 1/24 of a nat for ``fluctuation=1``.
     """
 
     fluctuation: float = 1.0

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _contest import append
 from torch import Tensor, nn
 
 import bnn_zoo as bz
@@ -23,7 +24,7 @@ from bnn_zoo.schedules import cosine
 
 SHARED = Path(os.environ.get("BNN_ZOO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 NETS = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5-Caffe"}
-BATCH, ROWS = 128, 60_000
+BATCH, ROWS, TAU = 128, 60_000, 0.003
 
 
 def digits(train: bool) -> tuple[Tensor, Tensor]:
@@ -43,11 +44,15 @@ def pretrained(net: str, seed: int, out: Path, epochs: float) -> nn.Sequential:
     """The trained network that all methods begin at."""
     torch.manual_seed(seed)
     made = net_of(net)
-    model = bz.BNN(made, bz.priors.Normal(1.0), bz.likelihoods.Categorical())
+    model = map_model(made)
     fast = partial(torch.optim.Adam, fused=True)
     backend = bz.MAP(steps=steps(epochs), batch_size=BATCH, init=bz.density.FromNet(made), optimiser=fast)
     posterior = fit(model, backend, seed, out / f"{net}-map-{seed}")
     return filled(made, posterior)
+
+
+def map_model(made: nn.Sequential) -> bz.BNN:
+    return bz.BNN(made, bz.priors.Normal(1.0), bz.likelihoods.Categorical())
 
 
 def filled(net: nn.Sequential, posterior: bz.Posterior) -> nn.Sequential:
@@ -89,39 +94,116 @@ def variational(net: str, made: nn.Sequential, prior: Any, epochs: float, guide:
     return bz.BNN(net_of(net), prior, bz.likelihoods.Categorical()), backend
 
 
+class Start:
+    """Weights of a trained network, and a mixture whose means are spread over where they are."""
+
+    def __init__(self, net: nn.Sequential, components: int) -> None:
+        self.net, self.components = net, components
+
+    def __repr__(self) -> str:
+        return f"Start({self.components})"
+
+    def __call__(self, log_joint: Any, chains: int, generator: torch.Generator) -> Tensor:
+        values = {n: p.detach() for n, p in self.net.named_parameters()}
+        values["net_location"] = torch.linspace(-0.6, 0.6, self.components)
+        values["net_scale"] = torch.full((self.components,), 0.02)
+        values["net_zero_scale"] = torch.full((1,), 0.02)
+        values["net_share"] = torch.full((self.components,), 1.0 / self.components)
+        return log_joint.unconstrain(
+            {site.name: values[site.name][None].expand(chains, *site.shape) for site in log_joint.sites}
+        )
+
+
+METHODS = ("magnitude", "sws", "svd", "gnj", "ghs")
+RULES = {
+    "magnitude": (bz.compression.Magnitude(0.08, each=True), bz.compression.Levels(6)),
+    "sws": (bz.compression.everything, bz.compression.Clusters()),
+    "svd": (bz.compression.SignalToNoise(0.22), bz.compression.FixedPoint(1.0)),
+    "gnj": (bz.compression.SignalToNoise(0.5), bz.compression.FixedPoint(1.0)),
+    "ghs": (bz.compression.SignalToNoise(0.5), bz.compression.FixedPoint(1.0)),
+}
+"""How each is compressed. ``log α > 3`` of sparse variational dropout is a ratio of .22."""
+
+
 def methods(net: str, made: nn.Sequential, method: str, epochs: float, rate: float) -> tuple[Any, Any]:
     """Model and backend."""
-    zoo = bz.zoo
-    flat = net == "lenet300"
+    zoo, flat = bz.zoo, net == "lenet300"
+    if method == "sws":
+        model = (zoo.ullrich_lenet300100 if flat else zoo.ullrich_lenet5)()
+        backend = bz.MAP(
+            steps=steps(epochs),
+            batch_size=BATCH,
+            step_size=cosine(rate),
+            init=Start(made, 16),
+            optimiser=partial(torch.optim.Adam, fused=True),
+        )
+        return bz.handlers.Power(model, "*", power=TAU), backend
     if method == "svd":
         prior = (zoo.molchanov_lenet300100 if flat else zoo.molchanov_lenet5)().prior
         return variational(net, made, prior, epochs, partial(bz.guides.MeanFieldNormal, init_scale=0.01), rate)
-    if method in ("gnj", "ghs"):
-        scale = bz.priors.LogUniform() if method == "gnj" else bz.priors.HalfCauchy(bz.priors.HalfCauchy(1e-5))
-        prior = (zoo.louizos_lenet300100 if flat else zoo.louizos_lenet5)(scale).prior
-        return variational(net, made, prior, epochs, partial(bz.guides.ScaledNormal, init_scale=0.1), rate)
-    raise ValueError(method)
+    scale = bz.priors.LogUniform() if method == "gnj" else bz.priors.HalfCauchy(bz.priors.HalfCauchy(1e-5))
+    prior = (zoo.louizos_lenet300100 if flat else zoo.louizos_lenet5)(scale).prior
+    return variational(net, made, prior, epochs, partial(bz.guides.ScaledNormal, init_scale=0.1), rate)
+
+
+def row(
+    net: str, method: str, seed: int, made: nn.Sequential, posterior: bz.Posterior, minutes: float, folder: Path
+) -> dict[str, Any]:
+    """The line of the table; the error after is that of the network that was read from the file."""
+    prune, code = RULES[method]
+    small = bz.compress(posterior, prune=prune, code=code)
+    path = folder / f"{net}-{method}-{seed}.bnz"
+    size = small.save(path)
+    back, report = bz.compression.load(path).net, small.report
+    x, _ = digits(False)
+    with torch.no_grad():
+        assert torch.equal(back(x[:1000]), small.net(x[:1000])), "the file holds another network"
+    return {
+        "network": NETS[net],
+        "method": method,
+        "seed": seed,
+        "error_before": f"{error(made):.2f}",
+        "error_after": f"{error(back):.2f}",
+        "nonzero": f"{100 * report.nonzero:.2f}",
+        "architecture": report.architecture,
+        "bits": " ".join(str(b) for n, b in report.bits.items() if n.endswith("weight")),
+        "rate_pruning": f"{report.rate_pruning:.0f}",
+        "rate_fast": f"{report.rate_fast:.0f}",
+        "rate_max": f"{report.rate_max:.0f}",
+        "bytes": size,
+        "minutes": f"{minutes:.1f}",
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
-    parser.add_argument("--methods", nargs="+", default=["svd"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=float, default=30)
     parser.add_argument("--first-epochs", type=float, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     for net in args.nets:
         for seed in args.seeds:
             for method in args.methods:
                 made = pretrained(net, seed, args.out, args.first_epochs)
-                print(net, "pretrained", error(made), flush=True)
-                model, backend = methods(net, made, method, args.epochs, args.rate)
-                start = time.perf_counter()
-                posterior = fit(model, backend, seed, args.out / f"{net}-{method}-{seed}")
-                print(net, method, time.perf_counter() - start, posterior.draws.attrs["traced"], flush=True)
+                if method == "magnitude":
+                    posterior, minutes = (
+                        bz.Posterior.load(args.out / f"{net}-map-{seed}", map_model(made), digits(True)),
+                        0.0,
+                    )
+                else:
+                    model, backend = methods(net, made, method, args.epochs, args.rate)
+                    folder = args.out / f"{net}-{method}-{seed}"
+                    posterior = fit(model, backend, seed, folder)
+                    minutes = float((folder / "done").read_text()) / 60
+                found = row(net, method, seed, made, posterior, minutes, args.out)
+                print(found, flush=True)
+                append(args.csv, list(found), found)
 
 
 if __name__ == "__main__":
