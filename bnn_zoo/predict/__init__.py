@@ -1,6 +1,7 @@
 """Running a model at posterior draws: predictions and pointwise log likelihoods, vectorised over draws."""
 
 from .arguments import Contents, check_call, contents, like_data, split
+from .compacting import compacted
 from .passes import SummedOut, deterministics, place_of, replay
 from .pointwise import data_rows, log_likelihood, log_prob, posterior_predictive, seen_only
 from .prediction import Prediction, moments, predict
@@ -10,6 +11,7 @@ __all__ = [
     "Prediction",
     "SummedOut",
     "check_call",
+    "compacted",
     "contents",
     "data_rows",
     "deterministics",
