@@ -45,7 +45,8 @@ def louizos_lenet5(scale: Any = GROUP_HORSESHOE) -> BNN:
 PAPER = (
     "Normals for weights and scales (log-normals for the scales of the horseshoe), trained by Adam with local "
     "reparameterisation; then units with small scales are cut and bits chosen by the variances. Here: "
-    '`bz.MeanField(batch_size=100)` on `bz.handlers.NonCentred(model, "*.weight")`. Cutting is not part of the model.'
+    "`bz.MeanField(batch_size=128, init=bz.density.FromNet(net), guide=bz.guides.ScaledNormal, "
+    "handler=bz.handlers.LocalReparameterization)`, then `bz.compress(posterior)`."
 )
 FACTS = (
     (

@@ -47,7 +47,8 @@ FIT = "bz.MAP(steps=3)"
 PAPER = (
     "Adam on network and mixture together, begun at a trained network, with learning rates of their own for means, "
     "precisions and shares; then each weight goes to the mean of its most probable component. Here "
-    "`bz.MAP(batch_size=256, init=…)` finds the joint mode; the last step is not part of the model."
+    "`bz.MAP(batch_size=256, init=…)` finds the joint mode; `bz.compress(posterior, code=bz.compression.Clusters())` is the "
+    "last step."
 )
 TRAPS = (
     "The program multiplies the prior's term by τ = 0.003: what it finds is the mode under the prior to the power 0.003, "
