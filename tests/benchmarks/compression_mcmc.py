@@ -38,7 +38,12 @@ def backends(made: nn.Module, epochs: float) -> dict[str, Any]:
     common = {"steps": steps(epochs), "batch_size": BATCH, "init": bz.density.FromNet(made)}
     return {
         "SGHMC": bz.SGHMC(
-            chains=1, **common, warmup=steps(epochs) // 2, thinning=steps(epochs) // 200, step_size=2 * 0.01 / ROWS, friction=0.1
+            chains=1,
+            **common,
+            warmup=steps(epochs) // 2,
+            thinning=steps(epochs) // 200,
+            step_size=2 * 0.01 / ROWS,
+            friction=0.1,
         ),
         "mean field": bz.MeanField(
             **common,
