@@ -136,6 +136,9 @@ def test_prior_to_a_power():
     at = 0.7
     expected = norm.logpdf([1.0, 2.0, 4.0], at, 1.0).sum() + 0.1 * norm.logpdf(at)
     torch.testing.assert_close(log_joint(torch.tensor([[at]]))[0], torch.tensor([expected], dtype=torch.float32))
+    expected = 5.0 * norm.logpdf([1.0, 2.0, 4.0], at, 1.0).sum() + norm.logpdf(at)
+    log_joint = bz.LogJoint(bz.handlers.Power(mean, "y", power=5.0), (x, y))
+    torch.testing.assert_close(log_joint(torch.tensor([[at]]))[0], torch.tensor([expected], dtype=torch.float32))
     with pytest.raises(bz.ModelError, match="'v'"):
         bz.LogJoint(bz.handlers.Power(mean, "v", power=0.1), (x, y))
     with pytest.raises(ValueError, match="power"):

@@ -78,10 +78,10 @@ def rows() -> Iterator[Entry]:
         "Power",
         "effect",
         "power",
-        "a prior to a power: soft weight sharing",
+        "densities to a power: tempered likelihoods and priors",
         2017,
         "Ullrich, Meeds & Welling",
-        f"bz.handlers.Power({made}, '*', power=0.5)",
+        f"bz.handlers.Power({made}, 'y', power=0.5)",
     )
     yield Entry("MeanFieldNormal", "guide", "mean_field", "independent normals on the real line", 2017, "Kucukelbir et al.")
     yield Entry(

@@ -1,4 +1,4 @@
-"""Some densities of a model to a power: tempered priors."""
+"""Some densities of a model to a power: tempered likelihoods, priors and posteriors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ..types import Handled, Model
 
 
 class Power(Handled):
-    """``model`` with the density of each latent site that fits one of ``patterns`` to the power ``power``.
+    """``model`` with the density of each site, latent or observed, that fits one of ``patterns`` to the power ``power``.
 
-    ``Power(model, "*", power=0.003)`` has the posterior ``∝ p(y | w) p(w)^0.003``: soft weight sharing is trained so
-    (Ullrich, Meeds & Welling 2017, eq. 4, their τ), where the prior of many weights would outweigh the data. Below 1 it is
-    weaker than stated, above stronger; the whole posterior to a power is the ``temperature`` of the samplers. It is no
-    longer Bayes' theorem: error bars are those of that law and of no model. What is drawn in predictions is as before.
+    ``Power(model, "y", power=1/T)`` has the posterior ``∝ p(y | w)^(1/T) p(w)``: under variational inference the divergence
+    from the prior has the weight T, as many papers of compression train; with T = 0.003 ``MAP`` finds the mode of soft weight
+    sharing as Ullrich, Meeds & Welling 2017, eq. 4, have it with their τ. ``"*"`` raises the whole joint to the power, as the
+    ``temperature`` 1/power of the samplers does. It is no longer Bayes' theorem: error bars are those of that law and of no
+    model. What is predicted given the weights is as before.
 
-    Raises ModelError when run for a pattern that no latent site fits, with the nearest names.
+    Raises ModelError when run for a pattern that no site fits, with the nearest names.
     """
 
     def __init__(self, model: Model, *patterns: str, power: float) -> None:
@@ -49,7 +50,7 @@ class _Raising(Messenger):
         return super().__exit__(*error)
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"] or site_is_subsample(msg):
+        if site_is_subsample(msg):
             return
         self.seen.append(msg["name"])
         if fits(msg["name"], self.patterns):

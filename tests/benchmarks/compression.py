@@ -24,7 +24,7 @@ from bnn_zoo.schedules import cosine
 
 SHARED = Path(os.environ.get("BNN_ZOO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 NETS = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5-Caffe"}
-BATCH, ROWS, TAU = 128, 60_000, 0.003
+BATCH, ROWS, TAU, COLD = 128, 60_000, 0.03, 0.2
 
 
 def digits(train: bool) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,9 @@ def error(net: nn.Module) -> float:
     return 100.0 * wrong / len(y)
 
 
-def variational(net: str, made: nn.Sequential, prior: Any, epochs: float, guide: Any, rate: float) -> tuple[Any, Any]:
+def variational(
+    net: str, made: nn.Sequential, prior: Any, epochs: float, guide: Any, rate: float, temperature: float = 1.0
+) -> tuple[Any, Any]:
     backend = bz.MeanField(
         steps=steps(epochs),
         draws=100,
@@ -91,7 +93,8 @@ def variational(net: str, made: nn.Sequential, prior: Any, epochs: float, guide:
         guide=guide,
         handler=bz.handlers.LocalReparameterization,
     )
-    return bz.BNN(net_of(net), prior, bz.likelihoods.Categorical()), backend
+    model = bz.BNN(net_of(net), prior, bz.likelihoods.Categorical())
+    return (model if temperature == 1.0 else bz.handlers.Power(model, "y", power=1 / temperature)), backend
 
 
 class Start:
@@ -137,13 +140,13 @@ def methods(net: str, made: nn.Sequential, method: str, epochs: float, rate: flo
             init=Start(made, 16),
             optimiser=partial(torch.optim.Adam, fused=True),
         )
-        return bz.handlers.Power(model, "*", power=TAU), backend
+        return bz.handlers.Power(model, "y", power=1 / TAU), backend
     if method == "svd":
         prior = (zoo.molchanov_lenet300100 if flat else zoo.molchanov_lenet5)().prior
         return variational(net, made, prior, epochs, partial(bz.guides.MeanFieldNormal, init_scale=0.01), rate)
     scale = bz.priors.LogUniform() if method == "gnj" else bz.priors.HalfCauchy(bz.priors.HalfCauchy(1e-5))
     prior = (zoo.louizos_lenet300100 if flat else zoo.louizos_lenet5)(scale).prior
-    return variational(net, made, prior, epochs, partial(bz.guides.ScaledNormal, init_scale=0.1), rate)
+    return variational(net, made, prior, epochs, partial(bz.guides.ScaledNormal, init_scale=0.1), rate, COLD)
 
 
 def row(
