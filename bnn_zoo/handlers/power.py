@@ -18,8 +18,8 @@ class Power(Handled):
 
     ``Power(model, "y", power=1/T)`` has the posterior ``∝ p(y | w)^(1/T) p(w)``: under variational inference the divergence
     from the prior has the weight T, as many papers of compression train; with T = 0.003 ``MAP`` finds the mode of soft
-    weight sharing as Ullrich, Meeds & Welling 2017, eq. 4, have it with their τ. ``"*"`` raises the whole joint to the power, as the
-    ``temperature`` 1/power of the samplers does. It is no longer Bayes' theorem: error bars are those of that law and of no
+    weight sharing as Ullrich, Meeds & Welling 2017, eq. 4, have it with their τ. ``"*"`` raises the whole joint to the
+    power, as the ``temperature`` 1/power of the samplers does. It is no longer Bayes' theorem: error bars are those of that law and of no
     model. What is predicted given the weights is as before.
 
     Raises ModelError when run for a pattern that no site fits, with the nearest names.
