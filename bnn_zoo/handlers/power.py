@@ -16,11 +16,11 @@ from ..types import Handled, Model
 class Power(Handled):
     """``model`` with the density of each site, latent or observed, that fits one of ``patterns`` to the power ``power``.
 
-    ``Power(model, "y", power=1/T)`` has the posterior ``∝ p(y | w)^(1/T) p(w)``: under variational inference the divergence
-    from the prior has the weight T, as many papers of compression train; with T = 0.003 ``MAP`` finds the mode of soft
-    weight sharing as Ullrich, Meeds & Welling 2017, eq. 4, have it with their τ. ``"*"`` raises the whole joint to the
-    power, as the ``temperature`` 1/power of the samplers does. It is no longer Bayes' theorem: error bars are those of that law and of no
-    model. What is predicted given the weights is as before.
+    ``Power(model, "y", power=1/T)`` has the posterior ``∝ p(y | w)^(1/T) p(w)``: under variational inference the
+    divergence from the prior has the weight T, as many papers of compression train; with T = 0.003 ``MAP`` finds the mode of
+    soft weight sharing as Ullrich, Meeds & Welling 2017, eq. 4, have it with their τ. ``"*"`` raises the whole joint to the
+    power, as the ``temperature`` 1/power of the samplers does. It is no longer Bayes' theorem: error bars are those of that
+    law and of no model. What is predicted given the weights is as before.
 
     Raises ModelError when run for a pattern that no site fits, with the nearest names.
     """

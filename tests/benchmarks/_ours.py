@@ -61,7 +61,8 @@ def main() -> None:
     file = np.load(args.data)
     x, y, x_test = (torch.tensor(file[name]) for name in ("x", "y", "x_test"))
     begin, cpu_begin = time.perf_counter(), cpu()
-    posterior = bz.fit(model(x.shape[1]), (x, y), CONTESTANTS[args.name], seed=args.seed, device=args.device, progress=False)
+    chosen = bz.zoo.neal_regression() if "neal" in file.files else model(x.shape[1])
+    posterior = bz.fit(chosen, (x, y), CONTESTANTS[args.name], seed=args.seed, device=args.device, progress=False)
     seconds, used = time.perf_counter() - begin, cpu() - cpu_begin
     attrs, sites = posterior.draws.attrs, posterior.draws.sites
     np.savez(

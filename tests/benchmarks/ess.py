@@ -12,7 +12,8 @@ mixture over draws, y's own units) within 0.05, else somebody is wrong or not co
 The peers (``peers/``) are run by another interpreter, ``--peers`` or BNN_ZOO_PEERS, with numpyro, blackjax and optax. Pyro's
 NUTS would take hours: its leapfrogs a second are measured for ``--pyro-seconds``, and its row says how long NumPyro's
 gradients, and so its draws, would have taken it; both implement the same algorithm and warm-up. ``--csv`` appends to a file.
-``--leapfrogs`` prints chain-leapfrogs a second instead. ``--data yacht --samplers MCLMC_long`` is a quarter of an hour
+``--data neal`` is FBM's regression with Neal's hierarchical priors (1-8-1, two modes: R-hat tells, and the ESS of one mode is
+what is compared). ``--leapfrogs`` prints chain-leapfrogs a second instead. ``--data yacht --samplers MCLMC_long`` is a quarter of an hour
 of MCLMC on the set whose noise is a hundredth of the targets' spread.
 """
 
@@ -20,16 +21,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import _leapfrogs
 import numpy as np
 import torch
-from _common import uci
+from _common import SHARED, uci
 from _contest import PEERS, Absent, append, judge, last_json, launch, need, peers_python, write_data
 from _ours import CONTESTANTS
 
@@ -91,9 +94,16 @@ def extrapolate(numpyro: dict[str, Any] | None, data: Path, seed: int, args: arg
     }
 
 
+def neal() -> SimpleNamespace:
+    """FBM's ``rdata``: 100 rows to learn from, 1,000 to predict, in its own units."""
+    rows = torch.tensor(np.loadtxt(Path(os.environ.get("BNN_ZOO_DATA", SHARED)) / "fbm" / "rdata"), dtype=torch.float32)
+    x, y = rows[:, :1], rows[:, 1]
+    return SimpleNamespace(x=x[:100], y=y[:100], x_test=x[100:], y_test=y[100:], y_mean=0.0, y_scale=1.0, neal=True)
+
+
 def contest(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """All rounds on one data set; a row is printed and written when it is there."""
-    table, rows = uci(name, args.split), []
+    table, rows = neal() if name == "neal" else uci(name, args.split), []
     print(f"\n{name}, split {args.split}: {len(table.x)} rows, {table.x.shape[1]} inputs, {len(table.x_test)} test rows")
     print(f"{'':20s}" + "".join(f"{column.replace('_gradients', ''):>17s}" for column in SHOWN))
     with tempfile.TemporaryDirectory() as folder:

@@ -32,6 +32,22 @@ def network(x: Any, y: Any = None, hidden: int = HIDDEN) -> Any:
         return numpyro.sample("y", dist.Normal(f(x, w1, b1, w2, b2), noise), obs=y)
 
 
+def neal(x: Any, y: Any = None, hidden: int = 8) -> Any:
+    """1-8-1 tanh network of Neal 1996 for FBM's ``rdata``: one precision for each group of weights, as his example has it.
+
+    Precisions Gamma(¼, rate 1/1600), of the output weights rate 1/12800; output bias N(0, 100²). y: ``[n]``.
+    """
+    scale = lambda name, rate: numpyro.sample(name, dist.Gamma(0.25, rate)) ** -0.5
+    into, bias, out = scale("t1", 1 / 1600), scale("t2", 1 / 1600), scale("t3", 1 / 12800)
+    w1 = numpyro.sample("w1", dist.Normal(0.0, into).expand([1, hidden]).to_event(2))
+    b1 = numpyro.sample("b1", dist.Normal(0.0, bias).expand([hidden]).to_event(1))
+    w2 = numpyro.sample("w2", dist.Normal(0.0, out).expand([hidden]).to_event(1))
+    b2 = numpyro.sample("b2", dist.Normal(0.0, 100.0))
+    noise = numpyro.deterministic("noise", scale("t4", 1 / 1600))
+    with numpyro.plate("data", len(x)):
+        return numpyro.sample("y", dist.Normal(f(x, w1, b1, w2, b2), noise), obs=y)
+
+
 def f(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
     """The network's output ``[n]``."""
     return jnp.tanh(x @ w1 + b1) @ w2 + b2
@@ -79,6 +95,7 @@ def contest(sample: Callable[..., dict[str, Any]], parser: argparse.ArgumentPars
         raise SystemExit("float64 is on: unset JAX_ENABLE_X64, all contestants compute in float32")
     file = np.load(args.data)
     x, y, x_test = (jnp.asarray(file[name], jnp.float32) for name in ("x", "y", "x_test"))
+    args.model = neal if "neal" in file.files else network
     made = sample(args, x, y, Stopwatch())
     sites = made.pop("sites")
     times = made.pop("times")

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 from _jax import Stopwatch, contest, network
-from numpyro.infer import MCMC, NUTS, init_to_sample
+from numpyro.infer import MCMC, NUTS, init_to_sample, init_to_uniform
 
 
 class CountingNUTS(NUTS):
@@ -22,7 +22,8 @@ class CountingNUTS(NUTS):
 
 
 def sample(args: argparse.Namespace, x: Any, y: Any, stopwatch: Stopwatch) -> dict[str, Any]:
-    kernel = CountingNUTS(network, init_strategy=init_to_sample, max_tree_depth=args.depth)
+    start = init_to_sample if args.model is network else init_to_uniform  # a draw of a vague hierarchy is a hopeless start
+    kernel = CountingNUTS(args.model, init_strategy=start, max_tree_depth=args.depth)
     mcmc = MCMC(
         kernel,
         num_warmup=args.warmup,
