@@ -12,9 +12,9 @@ mixture over draws, y's own units) within 0.05, else somebody is wrong or not co
 The peers (``peers/``) are run by another interpreter, ``--peers`` or BNN_ZOO_PEERS, with numpyro, blackjax and optax. Pyro's
 NUTS would take hours: its leapfrogs a second are measured for ``--pyro-seconds``, and its row says how long NumPyro's
 gradients, and so its draws, would have taken it; both implement the same algorithm and warm-up. ``--csv`` appends to a file.
-``--data neal`` is FBM's regression with Neal's hierarchical priors (1-8-1, two modes: R-hat tells, and the ESS of one mode is
-what is compared). ``--leapfrogs`` prints chain-leapfrogs a second instead. ``--data yacht --samplers MCLMC_long`` is a quarter of an hour
-of MCLMC on the set whose noise is a hundredth of the targets' spread.
+``--data neal`` is FBM's regression with Neal's hierarchical priors (1-8-1, two modes: R-hat tells; NUTS, MCLMC and
+NumPyro). ``--leapfrogs`` prints chain-leapfrogs a second instead. ``--data yacht --samplers MCLMC_long`` is a quarter of an
+hour of MCLMC on the set whose noise is a hundredth of the targets' spread.
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ def over_chains(f: Any) -> Any:
 
 def sample(args: argparse.Namespace, x: Any, y: Any, stopwatch: Stopwatch) -> dict[str, Any]:
     keys = jax.random.split(jax.random.PRNGKey(args.seed), 3 * args.chains).reshape(3, args.chains, 2)
+    if args.model is not network:
+        raise SystemExit("blackjax_mclmc.py knows the network of ess.py alone")
     info = initialize_model(keys[0], network, model_args=(x, y), init_strategy=init_to_sample)
     unravel = ravel_pytree(jax.tree.map(lambda v: v[0], info.param_info.z))[1]
     start = jax.vmap(lambda z: ravel_pytree(z)[0])(info.param_info.z)
