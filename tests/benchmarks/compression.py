@@ -11,20 +11,30 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from _contest import append
+from cifar import standardised
 from torch import Tensor, nn
 
 import bnn_zoo as bz
 from bnn_zoo.schedules import cosine
 
 SHARED = Path(os.environ.get("BNN_ZOO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-NETS = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5-Caffe"}
+NETS = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5-Caffe", "vgg": "VGG-11-FRN"}
 BATCH, ROWS, TAU, COLD = 128, 60_000, 0.03, 0.2
+
+
+@cache
+def images(net: str, train: bool) -> tuple[Tensor, Tensor]:
+    """The 20,000 images of CIFAR-10 that are there for VGG, digits for the others."""
+    if net != "vgg":
+        return digits(train)
+    x, y, x_test, y_test = standardised()
+    return (x, y) if train else (x_test, y_test)
 
 
 def digits(train: bool) -> tuple[Tensor, Tensor]:
@@ -33,11 +43,12 @@ def digits(train: bool) -> tuple[Tensor, Tensor]:
 
 
 def net_of(net: str) -> nn.Sequential:
-    return bz.nets.LeNet300100() if net == "lenet300" else bz.nets.LeNet5Caffe()
+    made = {"lenet300": bz.nets.LeNet300100, "lenet5": bz.nets.LeNet5Caffe, "vgg": partial(bz.nets.VGG, 11, width=16)}
+    return made[net]()
 
 
-def steps(epochs: float) -> int:
-    return int(epochs * ROWS / BATCH)
+def steps(epochs: float, rows: int = ROWS) -> int:
+    return int(epochs * rows / BATCH)
 
 
 def pretrained(net: str, seed: int, out: Path, epochs: float) -> nn.Sequential:
@@ -46,8 +57,9 @@ def pretrained(net: str, seed: int, out: Path, epochs: float) -> nn.Sequential:
     made = net_of(net)
     model = map_model(made)
     fast = partial(torch.optim.Adam, fused=True)
-    backend = bz.MAP(steps=steps(epochs), batch_size=BATCH, init=bz.density.FromNet(made), optimiser=fast)
-    posterior = fit(model, backend, seed, out / f"{net}-map-{seed}")
+    count = steps(epochs, len(images(net, True)[0]))
+    backend = bz.MAP(steps=count, batch_size=BATCH, init=bz.density.FromNet(made), optimiser=fast)
+    posterior = fit(model, backend, seed, out / f"{net}-map-{seed}", images(net, True))
     return filled(made, posterior)
 
 
@@ -64,18 +76,18 @@ def filled(net: nn.Sequential, posterior: bz.Posterior) -> nn.Sequential:
     return net
 
 
-def fit(model: Any, backend: Any, seed: int, folder: Path) -> bz.Posterior:
+def fit(model: Any, backend: Any, seed: int, folder: Path, rows: Any) -> bz.Posterior:
     if (folder / "done").exists():
-        return bz.Posterior.load(folder, model, digits(True))
+        return bz.Posterior.load(folder, model, rows)
     start = time.perf_counter()
-    posterior = bz.fit(model, digits(True), backend, seed=seed, checkpoint=folder, progress=False)
+    posterior = bz.fit(model, rows, backend, seed=seed, checkpoint=folder, progress=False)
     (folder / "done").write_text(f"{time.perf_counter() - start:.0f}")
     return posterior
 
 
-def error(net: nn.Module) -> float:
-    """Test error in percent."""
-    x, y = digits(False)
+def error(net: nn.Module, rows: tuple[Tensor, Tensor]) -> float:
+    """Error in percent."""
+    x, y = rows
     with torch.no_grad():
         wrong = sum(int((net(a).argmax(1) != b).sum()) for a, b in zip(x.split(1000), y.split(1000), strict=True))
     return 100.0 * wrong / len(y)
@@ -85,7 +97,7 @@ def variational(
     net: str, made: nn.Sequential, prior: Any, epochs: float, guide: Any, rate: float, temperature: float = 1.0
 ) -> tuple[Any, Any]:
     backend = bz.MeanField(
-        steps=steps(epochs),
+        steps=steps(epochs, len(images(net, True)[0])),
         draws=100,
         batch_size=BATCH,
         learning_rate=cosine(rate),
@@ -95,6 +107,11 @@ def variational(
     )
     model = bz.BNN(net_of(net), prior, bz.likelihoods.Categorical())
     return (model if temperature == 1.0 else bz.handlers.Power(model, "y", power=1 / temperature)), backend
+
+
+def norms(net: nn.Sequential) -> list[str]:
+    """Names of the weights of norms: log-uniform ones would let whole channels go by their scale alone."""
+    return [n for n, p in net.named_parameters() if n.endswith("weight") and p.dim() == 1]
 
 
 class Start:
@@ -141,6 +158,16 @@ def methods(net: str, made: nn.Sequential, method: str, epochs: float, rate: flo
             optimiser=partial(torch.optim.Adam, fused=True),
         )
         return bz.handlers.Power(model, "y", power=1 / TAU), backend
+    if net == "vgg":
+        prior = bz.priors.PerSite(
+            {
+                "*.bias": bz.priors.Normal(1.0),
+                "*.threshold": bz.priors.Normal(1.0),
+                **dict.fromkeys(norms(made), bz.priors.Normal(1.0)),
+                "*": bz.priors.LogUniform(),
+            }
+        )
+        return variational(net, made, prior, epochs, partial(bz.guides.MeanFieldNormal, init_scale=0.01), rate)
     if method == "svd":
         prior = (zoo.molchanov_lenet300100 if flat else zoo.molchanov_lenet5)().prior
         return variational(net, made, prior, epochs, partial(bz.guides.MeanFieldNormal, init_scale=0.01), rate)
@@ -158,15 +185,15 @@ def row(
     path = folder / f"{net}-{method}-{seed}.bnz"
     size = small.save(path)
     back, report = bz.compression.load(path).net, small.report
-    x, _ = digits(False)
+    x, _ = images(net, False)
     with torch.no_grad():
         assert torch.equal(back(x[:1000]), small.net(x[:1000])), "the file holds another network"
     return {
         "network": NETS[net],
         "method": method,
         "seed": seed,
-        "error_before": f"{error(made):.2f}",
-        "error_after": f"{error(back):.2f}",
+        "error_before": f"{error(made, images(net, False)):.2f}",
+        "error_after": f"{error(back, images(net, False)):.2f}",
         "nonzero": f"{100 * report.nonzero:.2f}",
         "architecture": report.architecture,
         "bits": " ".join(str(b) for n, b in report.bits.items() if n.endswith("weight")),
@@ -181,7 +208,7 @@ def row(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
+    parser.add_argument("--nets", nargs="+", default=["lenet300", "lenet5"], choices=NETS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=float, default=30)
@@ -196,13 +223,13 @@ def main() -> None:
                 made = pretrained(net, seed, args.out, args.first_epochs)
                 if method == "magnitude":
                     posterior, minutes = (
-                        bz.Posterior.load(args.out / f"{net}-map-{seed}", map_model(made), digits(True)),
+                        bz.Posterior.load(args.out / f"{net}-map-{seed}", map_model(made), images(net, True)),
                         0.0,
                     )
                 else:
                     model, backend = methods(net, made, method, args.epochs, args.rate)
                     folder = args.out / f"{net}-{method}-{seed}"
-                    posterior = fit(model, backend, seed, folder)
+                    posterior = fit(model, backend, seed, folder, images(net, True))
                     minutes = float((folder / "done").read_text()) / 60
                 found = row(net, method, seed, made, posterior, minutes, args.out)
                 print(found, flush=True)

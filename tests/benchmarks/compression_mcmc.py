@@ -81,8 +81,10 @@ def main() -> None:
     made = new_net()
     fast = partial(torch.optim.Adam, fused=True)
     first = bz.MAP(steps=steps(10), batch_size=BATCH, init=bz.density.FromNet(made), optimiser=fast)
-    filled(made, fit(model(made), first, 0, args.out / "mcmc-map"))
-    found = {n: fit(model(new_net()), b, 0, args.out / f"mcmc-{n}") for n, b in backends(made, args.epochs).items()}
+    filled(made, fit(model(made), first, 0, args.out / "mcmc-map", digits(True)))
+    found = {
+        n: fit(model(new_net()), b, 0, args.out / f"mcmc-{n}", digits(True)) for n, b in backends(made, args.epochs).items()
+    }
     ratios = {n: bz.compression.moments(p).signal_to_noise() for n, p in found.items()}
     for threshold in THRESHOLDS:
         gone = [torch.cat([r[k].flatten() < threshold for k in ("1.weight", "3.weight")]) for r in ratios.values()]
