@@ -341,3 +341,31 @@ class TestRefusals:
         with pytest.raises(bz.ModelError, match="load"):
             bz.compression.Compressed(bz.compress(given).parts).predict(ROWS)
         assert len(to_bytes(bz.compress(given).parts)) < 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backend",
+    [
+        bz.MeanField(steps=800, draws=200),
+        bz.DiagonalLaplace(steps=500, draws=200),
+        bz.SWAG(chains=1, steps=1_000, warmup=500, draws=200),
+        bz.SGHMC(chains=1, steps=1_500, warmup=500, thinning=5, step_size=1e-3),
+        bz.MCLMC(chains=1, warmup=500, draws=200),
+        bz.NUTS(chains=1, warmup=100, draws=100),
+    ],
+    ids=lambda b: type(b).__name__,
+)
+def test_from_every_kind_of_posterior(backend, tmp_path):
+    """Of ten inputs one matters: the others are found, and the small network predicts what the posterior does."""
+    torch.manual_seed(0)
+    x = torch.randn(150, 10)
+    y = (x[:, 0] > 0).long()
+    net = nn.Sequential(nn.Linear(10, 4), nn.Tanh(), nn.Linear(4, 2))
+    model = bz.BNN(net, bz.priors.Normal(1.0), bz.likelihoods.Categorical())
+    given = bz.fit(model, (x, y), backend, progress=False)
+    small = bz.compress(given.select(chains=[0]), prune=RULES.SignalToNoise(0.5), test=(x, y))
+    size = small.save(tmp_path / "net.bnz")
+    back = RULES.load(tmp_path / "net.bnz", likelihood=bz.likelihoods.Categorical())
+    assert torch.equal(back.predict(x).mean, small.predict(x).mean) and size == small.report.bytes < 250
+    assert small.report.nonzero < 0.9 and small.report.after.error < small.report.before.error + 6.0

@@ -25,7 +25,7 @@ from bnn_zoo.schedules import cosine
 
 SHARED = Path(os.environ.get("BNN_ZOO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 NETS = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5-Caffe", "vgg": "VGG-11-FRN"}
-BATCH, ROWS, TAU, COLD = 128, 60_000, 0.03, 0.2
+BATCH, ROWS, TAU = 128, 60_000, 0.03
 
 
 @cache
@@ -109,6 +109,23 @@ def variational(
     return (model if temperature == 1.0 else bz.handlers.Power(model, "y", power=1 / temperature)), backend
 
 
+def again(net: str, method: str, posterior: bz.Posterior, epochs: float, rate: float, temperature: float) -> tuple[Any, Any]:
+    """Model and backend of a second run: the smaller network that the first has left, from its means, which costs a part."""
+    small = bz.compress(posterior, prune=RULES[method][0], code=bz.compression.FixedPoint(0.3)).net
+    whole, _ = methods(net, net_of(net), method, epochs, rate)
+    prior = whole.model.prior if isinstance(whole, bz.handlers.Power) else whole.prior
+    _, backend = variational(net, small, prior, epochs, FAMILY[method], rate, temperature)
+    model = bz.BNN(small, prior, bz.likelihoods.Categorical())
+    return (model if temperature == 1.0 else bz.handlers.Power(model, "y", power=1 / temperature)), backend
+
+
+FAMILY = {
+    "svd": partial(bz.guides.MeanFieldNormal, init_scale=0.01),
+    "gnj": partial(bz.guides.ScaledNormal, init_scale=0.1),
+    "ghs": partial(bz.guides.ScaledNormal, init_scale=0.1),
+}
+
+
 def norms(net: nn.Sequential) -> list[str]:
     """Names of the weights of norms: log-uniform ones would let whole channels go by their scale alone."""
     return [n for n, p in net.named_parameters() if n.endswith("weight") and p.dim() == 1]
@@ -145,7 +162,9 @@ RULES = {
 """How each is compressed. ``log α > 3`` of sparse variational dropout is a ratio of .22."""
 
 
-def methods(net: str, made: nn.Sequential, method: str, epochs: float, rate: float) -> tuple[Any, Any]:
+def methods(
+    net: str, made: nn.Sequential, method: str, epochs: float, rate: float, temperature: float = 1.0
+) -> tuple[Any, Any]:
     """Model and backend."""
     zoo, flat = bz.zoo, net == "lenet300"
     if method == "sws":
@@ -167,13 +186,13 @@ def methods(net: str, made: nn.Sequential, method: str, epochs: float, rate: flo
                 "*": bz.priors.LogUniform(),
             }
         )
-        return variational(net, made, prior, epochs, partial(bz.guides.MeanFieldNormal, init_scale=0.01), rate)
+        return variational(net, made, prior, epochs, FAMILY["svd"], rate, temperature)
     if method == "svd":
         prior = (zoo.molchanov_lenet300100 if flat else zoo.molchanov_lenet5)().prior
-        return variational(net, made, prior, epochs, partial(bz.guides.MeanFieldNormal, init_scale=0.01), rate)
+        return variational(net, made, prior, epochs, FAMILY["svd"], rate, temperature)
     scale = bz.priors.LogUniform() if method == "gnj" else bz.priors.HalfCauchy(bz.priors.HalfCauchy(1e-5))
     prior = (zoo.louizos_lenet300100 if flat else zoo.louizos_lenet5)(scale).prior
-    return variational(net, made, prior, epochs, partial(bz.guides.ScaledNormal, init_scale=0.1), rate, COLD)
+    return variational(net, made, prior, epochs, FAMILY[method], rate, temperature)
 
 
 def row(
@@ -185,6 +204,9 @@ def row(
     path = folder / f"{net}-{method}-{seed}.bnz"
     size = small.save(path)
     back, report = bz.compression.load(path).net, small.report
+    factor = (
+        sum(p.numel() for p in made.parameters()) / small.parts.original
+    )  # of what a first run has left, if there was one
     x, _ = images(net, False)
     with torch.no_grad():
         assert torch.equal(back(x[:1000]), small.net(x[:1000])), "the file holds another network"
@@ -194,12 +216,12 @@ def row(
         "seed": seed,
         "error_before": f"{error(made, images(net, False)):.2f}",
         "error_after": f"{error(back, images(net, False)):.2f}",
-        "nonzero": f"{100 * report.nonzero:.2f}",
+        "nonzero": f"{100 * report.nonzero / factor:.2f}",
         "architecture": report.architecture,
         "bits": " ".join(str(b) for n, b in report.bits.items() if n.endswith("weight")),
-        "rate_pruning": f"{report.rate_pruning:.0f}",
-        "rate_fast": f"{report.rate_fast:.0f}",
-        "rate_max": f"{report.rate_max:.0f}",
+        "rate_pruning": f"{factor * report.rate_pruning:.0f}",
+        "rate_fast": f"{factor * report.rate_fast:.0f}",
+        "rate_max": f"{factor * report.rate_max:.0f}",
         "bytes": size,
         "minutes": f"{minutes:.1f}",
     }
@@ -214,6 +236,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=30)
     parser.add_argument("--first-epochs", type=float, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--again", type=float, help="epochs of a second run on the network that the first has left")
+    parser.add_argument("--temperature", type=float, default=1.0, help="weight of the divergence from the prior")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -227,10 +251,15 @@ def main() -> None:
                         0.0,
                     )
                 else:
-                    model, backend = methods(net, made, method, args.epochs, args.rate)
+                    model, backend = methods(net, made, method, args.epochs, args.rate, args.temperature)
                     folder = args.out / f"{net}-{method}-{seed}"
                     posterior = fit(model, backend, seed, folder, images(net, True))
                     minutes = float((folder / "done").read_text()) / 60
+                    if args.again:
+                        model, backend = again(net, method, posterior, args.again, args.rate, args.temperature)
+                        folder = args.out / f"{net}-{method}-{seed}-again"
+                        posterior = fit(model, backend, seed, folder, images(net, True))
+                        minutes += float((folder / "done").read_text()) / 60
                 found = row(net, method, seed, made, posterior, minutes, args.out)
                 print(found, flush=True)
                 append(args.csv, list(found), found)
