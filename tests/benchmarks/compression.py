@@ -236,11 +236,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=30)
     parser.add_argument("--first-epochs", type=float, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--again", type=float, help="epochs of a second run on the network that the first has left")
-    parser.add_argument("--temperature", type=float, default=1.0, help="weight of the divergence from the prior")
+    parser.add_argument("--again", type=float, nargs="*", default=[], help="epochs of runs on what the run before has left")
+    parser.add_argument(
+        "--temperature", type=float, nargs="+", default=[1.0], help="weight of the divergence from the prior, in each run"
+    )
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    temperatures = [*args.temperature, *[args.temperature[-1]] * len(args.again)]
     for net in args.nets:
         for seed in args.seeds:
             for method in args.methods:
@@ -251,13 +254,13 @@ def main() -> None:
                         0.0,
                     )
                 else:
-                    model, backend = methods(net, made, method, args.epochs, args.rate, args.temperature)
+                    model, backend = methods(net, made, method, args.epochs, args.rate, temperatures[0])
                     folder = args.out / f"{net}-{method}-{seed}"
                     posterior = fit(model, backend, seed, folder, images(net, True))
                     minutes = float((folder / "done").read_text()) / 60
-                    if args.again:
-                        model, backend = again(net, method, posterior, args.again, args.rate, args.temperature)
-                        folder = args.out / f"{net}-{method}-{seed}-again"
+                    for i, epochs in enumerate(args.again):
+                        model, backend = again(net, method, posterior, epochs, args.rate, temperatures[i + 1])
+                        folder = args.out / f"{net}-{method}-{seed}-again{i}"
                         posterior = fit(model, backend, seed, folder, images(net, True))
                         minutes += float((folder / "done").read_text()) / 60
                 found = row(net, method, seed, made, posterior, minutes, args.out)
