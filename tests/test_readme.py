@@ -80,3 +80,11 @@ def test_zoo_table_names_everything():
     text = README.read_text()
     for room in (bz.nets, bz.priors, bz.likelihoods):
         assert not [name for name in room.__all__ if f"`{name}`" not in text]
+
+
+@pytest.mark.slow
+def test_compression_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "compression.md").read_text(), re.S)
+    exec(compile(code, "docs/compression.md", "exec"), {})
+    assert "on disk" in capsys.readouterr().out and (tmp_path / "small.bnz").stat().st_size < 300
