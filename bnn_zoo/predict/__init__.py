@@ -1,6 +1,7 @@
 """Running a model at posterior draws: predictions and pointwise log likelihoods, vectorised over draws."""
 
 from .arguments import Contents, check_call, contents, like_data, split
+from .means import means
 from .passes import SummedOut, deterministics, place_of, replay
 from .pointwise import data_rows, log_likelihood, log_prob, posterior_predictive, seen_only
 from .prediction import Prediction, moments, predict
@@ -16,6 +17,7 @@ __all__ = [
     "like_data",
     "log_likelihood",
     "log_prob",
+    "means",
     "moments",
     "place_of",
     "posterior_predictive",
