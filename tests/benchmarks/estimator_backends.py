@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,21 @@ def backends(rows: int) -> dict[str, bz.types.Backend]:
     }
 
 
-def measured(name: str, backend_name: str, seed: int = 0) -> dict[str, object]:
+PRIORS = {
+    "fan_in": bz.priors.Normal(bz.priors.fan_in),
+    "1": bz.priors.Normal(1.0),
+    "learnt": bz.priors.Normal(bz.priors.HalfCauchy(bz.priors.fan_in)),
+}
+
+
+def measured(name: str, backend_name: str, prior: str) -> dict[str, object]:
     table = uci(name)
     x, y, x_test = table.x.double().numpy(), (table.y * table.y_scale + table.y_mean).double().numpy(), table.x_test.double()
     y_test = (table.y_test * table.y_scale + table.y_mean).double().numpy()
     began = time.perf_counter()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        model = BNNRegressor(backend=backends(len(x))[backend_name], seed=seed).fit(x, y)
+        model = BNNRegressor(prior=PRIORS[prior], backend=backends(len(x))[backend_name]).fit(x, y)
     seconds = time.perf_counter() - began
     inside = torch.as_tensor(model.scaler_x_.transform(x_test.numpy()))
     target = model.scaler_y_.transform(y_test[:, None])[:, 0]
@@ -56,6 +64,7 @@ def measured(name: str, backend_name: str, seed: int = 0) -> dict[str, object]:
         "data": name,
         "rows": len(x),
         "backend": backend_name,
+        "prior": prior,
         "RMSE": round(float(np.sqrt(np.mean((model.predict(x_test.numpy()) - y_test) ** 2))), 4),
         "log density": round(float(density), 4),
         "in the 90 % interval": round(float(np.mean((low <= y_test) & (y_test <= high))), 3),
@@ -69,12 +78,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=["concrete", "kin8nm", "power"])
     parser.add_argument("--backends", nargs="+", default=["MCLMC", "SGHMC", "MeanField"])
+    parser.add_argument("--priors", nargs="+", default=list(PRIORS), choices=PRIORS)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     for name in args.data:
-        for backend in args.backends:
-            row = pd.DataFrame([measured(name, backend)])
+        for backend, prior in product(args.backends, args.priors):
+            row = pd.DataFrame([measured(name, backend, prior)])
             print(row.to_string(index=False), flush=True)
             if args.out:
                 row.to_csv(args.out, mode="a", header=not args.out.exists(), index=False)
