@@ -23,6 +23,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from bnn_zoo import estimators  # noqa: E402
 from bnn_zoo.estimators import BNNClassifier, BNNRegressor  # noqa: E402
 from bnn_zoo.estimators.choosing import WORK, chosen  # noqa: E402
+from bnn_zoo.estimators.regressor import _on_real_line  # noqa: E402
 
 SHORT = bz.HMC(chains=1, warmup=30, draws=20, max_leapfrogs=8, compile=False)
 """For what does not ask whether the answer is right."""
@@ -268,6 +269,22 @@ def test_a_column_that_is_constant_in_the_fit_tells_nothing_later():
     wide = np.column_stack([x, np.full(12, 2026.0)])
     model = BNNRegressor((), backend=NORMAL).fit(wide, y)
     assert np.array_equal(model.predict(wide), model.predict(wide + [0, 0, 50]))
+
+
+@pytest.mark.parametrize(
+    "name, real",
+    [
+        ("StudentT", True),
+        ("MixtureDensity", True),
+        ("MultivariateNormal", True),
+        ("HeteroscedasticGaussian", True),
+        ("NegativeBinomial", False),
+        ("Beta", False),
+    ],
+)
+def test_y_is_standardised_where_it_may_be_any_number(name, real):
+    likelihood = getattr(bz.likelihoods, name)(*[3][: name == "MixtureDensity"])
+    assert _on_real_line(likelihood, likelihood.out_features(2)) is real
 
 
 def test_counts_stay_counts():

@@ -9,11 +9,12 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
-from torch.distributions import constraints
+from torch.distributions import MixtureSameFamily, constraints
 
 from .._scope import seeded
 from .._torch import IntegerInterval
 from ..likelihoods import Gaussian
+from ..predict import base_law
 from ..types import Wide
 from ._base import DTYPES, BNNEstimator
 
@@ -117,9 +118,9 @@ class BNNRegressor(RegressorMixin, BNNEstimator):
 def _on_real_line(likelihood: Any, outputs: int) -> bool:
     """Whether y may be any real number under this law. Raises ValueError for laws of classes."""
     with seeded(0, torch.device("cpu")):
-        support = likelihood(torch.full((2, outputs), 0.5)).support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    if isinstance(support, IntegerInterval | type(constraints.boolean)):
+        law = base_law(likelihood(torch.full((2, outputs), 0.5)))
+    if isinstance(law, MixtureSameFamily):
+        law = base_law(law.component_distribution)
+    if isinstance(law.support, IntegerInterval | type(constraints.boolean)):
         raise ValueError(f"{likelihood} is a law of classes: use BNNClassifier, or a law of numbers such as Gaussian()")
-    return support in (constraints.real, constraints.real_vector)
+    return law.support in (constraints.real, constraints.real_vector)
