@@ -26,7 +26,7 @@ FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "metrics", "run"
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
 FLOOR |= dict.fromkeys(["compression", "fit", "kept_runs", "posterior", "prior_draws", "verdict", "zoo"], 4)
 FLOOR |= dict.fromkeys(["__main__"], 6)
-FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "showing", "cli"], 5)
+FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "estimators", "showing", "cli"], 5)
 ALLOWED = {
     ("fit", "posterior"),
     ("posterior", "fit"),

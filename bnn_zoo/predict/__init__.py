@@ -2,7 +2,8 @@
 
 from .arguments import Contents, check_call, contents, like_data, split
 from .compacting import compacted
-from .passes import SummedOut, deterministics, place_of, replay
+from .means import means
+from .passes import SummedOut, base_law, deterministics, place_of, replay
 from .pointwise import data_rows, log_likelihood, log_prob, posterior_predictive, seen_only
 from .prediction import Prediction, moments, predict
 
@@ -10,6 +11,7 @@ __all__ = [
     "Contents",
     "Prediction",
     "SummedOut",
+    "base_law",
     "check_call",
     "compacted",
     "contents",
@@ -18,6 +20,7 @@ __all__ = [
     "like_data",
     "log_likelihood",
     "log_prob",
+    "means",
     "moments",
     "place_of",
     "posterior_predictive",
