@@ -192,7 +192,10 @@ def run(
             pictures(table, outcomes, out)
         except (FloatingPointError, RuntimeError, ValueError) as error:
             say(f"the remaining pictures are left out: {error}")
-        report(table, outcomes, out, model=model, cells=cells(frame), failed=failed, command=command)
+        try:
+            report(table, outcomes, out, model=model, cells=cells(frame), failed=failed, command=command)
+        except (FloatingPointError, RuntimeError, ValueError) as error:
+            say(f"the report is left out: {error}")
     return frame
 
 

@@ -114,11 +114,11 @@ def legend(table: Table) -> str:
         f"RMSE and LPPD (mean log predictive density a test row, nats) in units of {table.target}; calibration error is the "
         "mean gap between nominal and empirical coverage"
     )
-    return (
-        f"{of_classes if table.classes else of_numbers}. R-hat and ESS: the worst over predictions and log likelihoods of all "
-        "test rows; for MeanField the chains are restarts. gradients: of one chain's log joint, summed over chains, warm-up "
-        "included."
+    of_all = (
+        "R-hat and ESS: the worst over predictions and log likelihoods of all test rows; for MeanField the chains are "
+        "restarts. gradients: of one chain's log joint, summed over chains, warm-up included."
     )
+    return f"{of_classes if table.classes else of_numbers}. {of_all}"
 
 
 def findings(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> dict[str, Findings]:
