@@ -28,6 +28,7 @@ thead th { border-bottom: 2px solid #999; }
 .facts td { text-align: left; white-space: normal; }
 figure { margin: 1.25rem 0 2rem; }
 img { max-width: 100%; height: auto; display: block; }
+@media (max-width: 44rem) { .picture { overflow-x: auto; } .picture img { max-width: none; width: 40rem; } }
 figcaption { max-width: 46rem; color: #444; font-size: .92rem; margin-top: .25rem; }
 summary { cursor: pointer; font-weight: 600; padding: .4rem 0; }
 pre { background: #f5f5f5; padding: .75rem; overflow-x: auto; font-size: .85rem; }
@@ -133,7 +134,7 @@ def _figure(picture: Picture) -> str:
     data = b64encode(picture.path.read_bytes()).decode("ascii")
     title, how = escape(picture.title), escape(picture.how)
     image = f'<img alt="{title}" src="data:image/png;base64,{data}">'
-    return f"<figure>\n<h3>{title}</h3>\n{image}\n<figcaption>{how}</figcaption>\n</figure>"
+    return f'<figure>\n<h3>{title}</h3>\n<div class="picture">{image}</div>\n<figcaption>{how}</figcaption>\n</figure>'
 
 
 def _made(page: Page) -> str:
