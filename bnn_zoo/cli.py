@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 from . import __version__, comparison, showing
 from ._ranks import here
 from .catalogue import KINDS, find
+from .comparison_report import legend
 from .data import EMBEDDED, Table, choose_device, table
 from .run import status
 from .types import Backend
@@ -37,13 +39,15 @@ COMPARE = """Sample one Bayesian neural network with several backends and compar
 One hidden layer of 50 tanh units, weights N(0, 1/fan-in), or a published network with --model, on a train/test split of real
 data.
 
-Says how the file was read, prints one table, and writes <backend>.nc (ArviZ InferenceData), the table and pictures to OUT.
+Says how the file was read, prints one table, and writes <backend>.nc (ArviZ InferenceData), the table, pictures and
+report.html, a page with all of it and with what to doubt, to OUT.
 
 Ctrl-C stops it; what is written stays. With --checkpoint the same command goes on where it was stopped."""
 
 
 @app.command(help=COMPARE)
 def compare(
+    context: typer.Context,
     data: Annotated[str, typer.Option(help=f"{', '.join(EMBEDDED)}, or an .npz with X and y, or a .csv")] = "diabetes",
     target: Annotated[str | None, typer.Option(help="the target's column in a .csv")] = None,
     task: Annotated[str | None, typer.Option(help="regression or classification, where the target does not say it")] = None,
@@ -64,7 +68,7 @@ def compare(
     draws: Annotated[int, typer.Option(min=25, help="kept draws of each chain")] = 300,
     seed: Annotated[int, typer.Option(help="of the split and of every backend; 0 … 2**64 − 1")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; by default cpu")] = None,
-    out: Annotated[Path, typer.Option(help="folder to make for the table, pictures and .nc files")] = Path(
+    out: Annotated[Path, typer.Option(help="folder to make for the report, table, pictures and .nc files")] = Path(
         "bnn-zoo-compare"
     ),
     checkpoint: Annotated[
@@ -93,11 +97,12 @@ def compare(
     except (ValueError, RuntimeError, OSError, KeyError) as error:
         _stop(str(error.args[0] if isinstance(error, KeyError) else error))
     settings = {name: comparison.BACKENDS[name](chains, draws, len(made.x)) for name in names}
-    frame = _run(made, settings, out, model=chosen, seed=seed, device=device, progress=progress, checkpoint=kept)
+    options: dict[str, Any] = {"model": chosen, "seed": seed, "device": device, "progress": progress, "checkpoint": kept}
+    frame = _run(made, settings, out, command=_command(context), **options)
     if not first:
         return
     typer.echo("\n" + comparison.markdown(frame))
-    typer.echo(_legend(made.classes, made.target))
+    typer.echo("\n" + legend(made))
     typer.echo(f"\nWritten to {out}/: " + _contents(out))
 
 
@@ -120,17 +125,18 @@ def _contents(out: Path) -> str:
     return ", ".join(sorted(path.name for path in out.iterdir()))
 
 
-def _legend(classes: tuple[str, ...], target: str) -> str:
-    first = (
-        "accuracy, LPPD (mean log predictive density a test row, nats) and ECE (expected calibration error) on the test rows"
-        if classes
-        else f"RMSE and LPPD (mean log predictive density a test row, nats) in units of {target}; calibration error is the "
-        "mean gap between nominal and empirical coverage"
-    )
-    return (
-        f"\n{first}. R-hat and ESS: the worst over predictions and log likelihoods of all test rows; for MeanField the "
-        "chains are restarts. gradients: of one chain's log joint, summed over chains, warm-up included."
-    )
+def _command(context: typer.Context) -> str:
+    """The command line, with what was given and not what was left at its default."""
+    words = ["bnn-zoo", str(context.info_name)]
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        option = parameter.opts[0] if value is not False else parameter.secondary_opts[0]
+        for each in value if isinstance(value, list | tuple) else [value]:
+            words += [option] if isinstance(each, bool) else [option, str(each)]
+    return shlex.join(words)
 
 
 @app.command("list")

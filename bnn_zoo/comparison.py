@@ -19,6 +19,7 @@ from ._ranks import here
 from .bnn import BNN
 from .catalogue import Entry, find, of
 from .comparison_pictures import pictures
+from .comparison_report import report
 from .data import Table
 from .density import LogJoint
 from .diagnostics import summarise
@@ -135,9 +136,10 @@ def run(
     progress: bool = True,
     checkpoint: Path | None = None,
     say: Callable[[str], None] = print,
+    command: str = "",
 ) -> pd.DataFrame:
-    """Fit ``model``, by default ``network(table)``, with every backend; write ``<backend>.nc``, table.md, table.csv and
-    pictures into ``out``.
+    """Fit ``model``, by default ``network(table)``, with every backend; write ``<backend>.nc``, table.md, table.csv,
+    pictures and a page with all of it, report.html, into ``out``. ``command`` is what the page says made it.
 
     With ``checkpoint`` each backend's run is kept in a folder of its name there: the same comparison, called again, goes on
     where it was, into the same ``out``.
@@ -149,7 +151,7 @@ def run(
 
     Over ranks (``fit``) the first does all this, and an error of one backend ends it: the others would wait for the first.
     """
-    model, outcomes, ranks = model or network(table), dict[str, Outcome](), here()
+    model, outcomes, failed, ranks = model or network(table), dict[str, Outcome](), dict[str, str](), here()
     folders = {name: None if checkpoint is None else checkpoint / name for name in backends}
     if ranks.rank:
         for name, backend in backends.items():
@@ -180,6 +182,7 @@ def run(
                 if ranks.several:
                     raise
                 say(f"{name} failed and is left out: {error}")
+                failed[name] = str(error)
                 continue
             outcomes[name] = outcome
             frame = _write_table(outcomes, out)
@@ -189,6 +192,10 @@ def run(
             pictures(table, outcomes, out)
         except (FloatingPointError, RuntimeError, ValueError) as error:
             say(f"the remaining pictures are left out: {error}")
+        try:
+            report(table, outcomes, out, model=model, cells=cells(frame), failed=failed, command=command)
+        except (FloatingPointError, RuntimeError, ValueError) as error:
+            say(f"the report is left out: {error}")
     return frame
 
 
@@ -218,14 +225,18 @@ def _write_table(outcomes: Mapping[str, Outcome], out: Path) -> pd.DataFrame:
 FORMATS = {"RMSE": ".2f", "accuracy": ".3f", "LPPD": ".3f", "calibration error": ".3f", "ECE": ".3f", "max R-hat": ".3f"}
 
 
+def cells(frame: pd.DataFrame) -> list[list[str]]:
+    """The table as text, its head first."""
+    head = [str(frame.index.name), *map(str, frame.columns)]
+    return [head, *([str(name), *(_cell(c, row[c]) for c in frame.columns)] for name, row in frame.iterrows())]
+
+
 def markdown(frame: pd.DataFrame) -> str:
     """The table in Markdown, columns aligned."""
-    cells = [[str(frame.index.name), *map(str, frame.columns)]]
-    for name, row in frame.iterrows():
-        cells.append([str(name), *(_cell(column, row[column]) for column in frame.columns)])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    table = cells(frame)
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     lines = []
-    for line in cells:
+    for line in table:
         aligned = [c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
         lines.append(f"| {' | '.join(aligned)} |")
     rule = "|" + "|".join(("-" * (w + 1) + ":") if i else ":" + "-" * (w + 1) for i, w in enumerate(widths)) + "|"

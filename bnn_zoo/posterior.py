@@ -193,8 +193,12 @@ class Posterior:
         table = pd.DataFrame(found).T
         return table.astype({"scalars": int, "undefined": int})
 
-    def function_draws(self, args: tuple[Any, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """At every draw, the mean ``[chain, draw, n, …]`` and log likelihood ``[chain, draw, n]`` of observed sites."""
+    def function_draws(self, args: tuple[Any, ...] | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """At every draw, the mean ``[chain, draw, n, …]`` and log likelihood ``[chain, draw, n]`` of observed sites.
+
+        ``args``: the model's whole arguments; by default 100 training rows, evenly spaced.
+        """
+        args = self._spaced(100) if args is None else args
         seen = data_rows(self.model, self.draws.sites, args)
         out = replay(
             self.model, self.draws.sites, args, lambda law, y: {"f": moments(law)[0], "log likelihood": log_prob(law, y)}

@@ -26,21 +26,41 @@ FLOOR |= dict.fromkeys(["bnn", "density", "guides", "handlers", "metrics", "run"
 FLOOR |= dict.fromkeys(["backends", "predict", "export", "plots"], 3)
 FLOOR |= dict.fromkeys(["compression", "fit", "kept_runs", "posterior", "prior_draws", "verdict", "zoo"], 4)
 FLOOR |= dict.fromkeys(["__main__"], 6)
-FLOOR |= dict.fromkeys(["comparison", "comparison_pictures", "estimators", "showing", "cli"], 5)
+FLOOR |= dict.fromkeys(
+    ["comparison", "comparison_pictures", "comparison_report", "estimators", "report", "showing", "cli"], 5
+)
 ALLOWED = {
     ("fit", "posterior"),
     ("posterior", "fit"),
     ("cli", "comparison"),
     ("comparison", "comparison_pictures"),
     ("comparison_pictures", "comparison"),
+    ("comparison", "comparison_report"),
+    ("comparison_report", "comparison"),
+    ("comparison_report", "report"),
+    ("cli", "comparison_report"),
     ("cli", "showing"),
 }  # the two halves of one room
 ALLOWED |= {("kept_runs", "fit"), ("kept_runs", "posterior"), ("posterior", "kept_runs")}
 ALLOWED |= {("fit", "verdict"), ("verdict", "posterior")}  # and what the one says of the other
 ALLOWED |= {("_ranks", "_tree")}  # trees are what ranks send each other
 ALLOWED |= {("laws", "_torch"), ("_random", "_torch"), ("native", "_torch")}  # which has names of torch that are not public
-NO_PYRO = {"nets", "run", "data", "kernels", "metrics", "diagnostics", "plots", "types"}
-FORBIDDEN = {"backends": {"bnn", "nets", "priors", "likelihoods"}, "zoo": {"backends", "predict", "export", "plots"}}
+NO_PYRO = {"nets", "run", "data", "kernels", "metrics", "diagnostics", "plots", "types", "report"}
+FORBIDDEN = {
+    "backends": {"bnn", "nets", "priors", "likelihoods"},
+    "zoo": {"backends", "predict", "export", "plots"},
+    "report": {
+        "backends",
+        "kernels",
+        "density",
+        "run",
+        "fit",
+        "posterior",
+        "bnn",
+        "predict",
+        "plots",
+    },  # numbers and files alone
+}
 ONLY = {"arviz": {"export", "plots"}, "matplotlib": {"plots"}}
 
 

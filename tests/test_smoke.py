@@ -190,6 +190,11 @@ class TestCommandLine:
         made = {path.name for path in out.iterdir()}
         assert made >= {"HMC.nc", "MeanField.nc", "table.md", "table.csv", "loo.csv", "intervals.png", "calibration.png"}
         assert made >= {"HMC-trace.png", "HMC-rank.png", "compare.png"}
+        assert made >= {"pit.png", "convergence.png", "efficiency.png", "pairwise.png", "report.html"}
+        page = (out / "report.html").read_text()
+        assert page.count("data:image/png;base64,") == sum(name.endswith(".png") for name in made)
+        assert '<th scope="row">HMC</th>' in page and '<th scope="row">MeanField</th>' in page
+        assert "--target price" in page and "ignores correlations of weights" in page
         assert export.group(bz.load(out / "HMC.nc"), "posterior")["0.weight_in"].values.tolist()[:2] == ["a", "b"]
 
     @pytest.mark.slow
@@ -223,6 +228,8 @@ class TestCommandLine:
         assert "accuracy" in result.output and "ECE" in result.output
         accuracy = float((tmp_path / "out" / "table.csv").read_text().splitlines()[1].split(",")[1])
         assert accuracy > 0.85
+        page = (tmp_path / "out" / "report.html").read_text()
+        assert (tmp_path / "out" / "risk-coverage.png").exists() and "Refusing to answer when unsure" in page
 
     @pytest.mark.parametrize(
         "arguments, message",
@@ -247,6 +254,7 @@ class TestCommandLine:
         monkeypatch.setattr(comparison, "BACKENDS", settings)
         result = self.invoke("--data", "wine", "--out", tmp_path / "out", "--backends", "SGLD,HMC")
         assert result.exit_code == 0 and "SGLD failed and is left out" in result.output and "| HMC" in result.output
+        assert "SGLD failed and is left out" in (tmp_path / "out" / "report.html").read_text()
 
     def test_a_point_has_the_intervals_of_its_noise(self):
         """A MAP fit of noise of known size: one draw of the weights, and yet draws of y enough to read coverage from."""

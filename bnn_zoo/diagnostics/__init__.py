@@ -21,12 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .alignment import Aligned, align_units
 from .blocks import checked, each_scalar, tensor
 from .chains import all_three, ess, rank_rhat, split, split_rhat, tail_ess
 from .ranks import normal_scores
 
 __all__ = [
+    "Aligned",
     "Convergence",
+    "align_units",
     "bfmi",
     "convergence",
     "ess_bulk",

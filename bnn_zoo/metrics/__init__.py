@@ -9,14 +9,26 @@ sum to one, and empty input raise ValueError.
 scikit-learn is slow to import, so it is imported where it is used.
 """
 
-from .classification import accuracy, aurc, brier, ece, nll_probs, reliability_curve, risk_coverage
+from .classification import (
+    accuracy,
+    agreement,
+    aurc,
+    brier,
+    ece,
+    nll_probs,
+    reliability_curve,
+    risk_coverage,
+    row_total_variation,
+    total_variation,
+)
 from .ood import aupr, auroc, confidence, mutual_information, ood_report, predictive_entropy
-from .regression import LEVELS, calibration_error, coverage, coverage_curve, crps, lppd, nll, rmse
+from .regression import LEVELS, calibration_error, coverage, coverage_curve, crps, lppd, nll, pit, rmse
 from .segmentation import class_accuracy, confusion, iou
 
 __all__ = [
     "LEVELS",
     "accuracy",
+    "agreement",
     "aupr",
     "aurc",
     "auroc",
@@ -35,8 +47,11 @@ __all__ = [
     "nll",
     "nll_probs",
     "ood_report",
+    "pit",
     "predictive_entropy",
     "reliability_curve",
     "risk_coverage",
     "rmse",
+    "row_total_variation",
+    "total_variation",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import checked_bins, labelled
+from ._checks import checked_bins, labelled, probabilities, same_shape
 
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))  # so that a confidence of 1 falls in the last bin
 
@@ -90,3 +90,32 @@ def aurc(probs: Any, y: Any, *, ignore: int | None = None) -> float:
     e + (1 - e) log(1 - e) (Geifman, Uziel and El-Yaniv 2019). probs: ``[n, C]`` or ``[n]``; y: ``[n]`` labels.
     """
     return float(np.mean(risk_coverage(probs, y, ignore=ignore)[1]))
+
+
+def agreement(probs: Any, others: Any) -> float:
+    """Share of rows of which two predictions name the same class (Izmailov et al. 2021, arXiv:2104.14421), in [0, 1].
+
+    probs, others: ``[n, C]`` or ``[n]``, means over draws.
+    """
+    p, q = _pair(probs, others)
+    return float(np.mean(p.argmax(1) == q.argmax(1)))
+
+
+def total_variation(probs: Any, others: Any) -> float:
+    """Mean over rows of (1/2) sum_c |p_c - q_c| (Izmailov et al. 2021, arXiv:2104.14421), in [0, 1].
+
+    probs, others: ``[n, C]`` or ``[n]``, means over draws.
+    """
+    return float(np.mean(row_total_variation(probs, others)))
+
+
+def row_total_variation(probs: Any, others: Any) -> np.ndarray:
+    """(1/2) sum_c |p_c - q_c| of each row: ``[n]``. probs, others: ``[n, C]`` or ``[n]``."""
+    p, q = _pair(probs, others)
+    return np.abs(p - q).sum(1) / 2
+
+
+def _pair(probs: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
+    p, q = probabilities(probs), probabilities(others)
+    same_shape("others", q, "probs", p)
+    return p, q

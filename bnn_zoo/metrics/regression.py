@@ -78,3 +78,15 @@ def calibration_error(draws: Any, y: Any, levels: Sequence[float] = LEVELS) -> f
     draws: ``[..., *y.shape]``, of y, noise included.
     """
     return float(np.mean(np.abs(coverage_curve(draws, y, levels) - np.asarray(levels))))
+
+
+def pit(draws: Any, y: Any, *, seed: int = 0) -> np.ndarray:
+    """Probability integral transform: where each y lies among its predictive draws, from 0 to 1; uniform if calibrated.
+
+    (r + u (t + 1)) / (S + 1), of S draws r below y and t equal to it, u uniform: so that it is uniform for any number of
+    draws, and for counts (Czado, Gneiting and Held 2009). draws: ``[..., *y.shape]``, of y, noise included. Returns
+    ``[*y.shape]``.
+    """
+    samples, y = flat_samples(draws, y)
+    u = np.random.default_rng(seed).random(y.shape)
+    return ((samples < y).sum(0) + u * ((samples == y).sum(0) + 1)) / (len(samples) + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +23,6 @@ def array(x: Any) -> np.ndarray:
     return x.detach().cpu().double().numpy() if isinstance(x, torch.Tensor) else np.asarray(x, dtype=np.float64)
 
 
-def by_model(values: Any) -> dict[str, Any]:
-    return dict(values) if isinstance(values, Mapping) else {"model": values}
-
-
 def panels(count: int, columns: int = 2) -> tuple[Figure, np.ndarray]:
     """A figure of ``count`` Axes in rows of ``columns``: ``(figure, axes [count])``."""
     from matplotlib.figure import Figure
@@ -44,6 +39,16 @@ def axes_or_new(ax: Axes | None) -> Axes:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(7, 4), layout="constrained").subplots() if ax is None else ax
+
+
+def axes_pair(ax: Any, size: tuple[float, float] = (10, 4)) -> np.ndarray:
+    """Two Axes side by side, or those that are given."""
+    from matplotlib.figure import Figure
+
+    axes = np.ravel(Figure(figsize=size, layout="constrained").subplots(1, 2) if ax is None else ax)
+    if len(axes) != 2:
+        raise ValueError(f"expected two Axes, got {len(axes)}; pass plt.subplots(1, 2)[1]")
+    return axes
 
 
 def axes_per_row(ax: Any, rows: list[int], sharey: bool = False) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Do chains agree? Traces and ranks of the network's output, since its weights are not identified."""
+"""Do chains agree? Traces, ranks and R-hat of the network's output, since its weights are not identified."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import rhat
-from ._style import PALETTE, array, axes_per_row, legend
+from ..diagnostics import convergence, rhat
+from ._draws import by_model, function_values
+from ._style import PALETTE, axes_pair, axes_per_row, legend
 
 BAND = 0.95  # simultaneous probability of the band in function_rank
 SIMULATIONS = 4000
@@ -17,8 +18,9 @@ SIMULATIONS = 4000
 def function_trace(f: Any, rows: Sequence[int] | None = None, *, unit: str = "data units", ax: Any = None) -> np.ndarray:
     """Traces of the network's output at a few rows, a colour per chain, with R-hat in the titles.
 
-    f ``[chain, draw, n]``. rows: which of the n; by default four, evenly spaced. unit: of f. ax: as many Axes as rows.
-    Returns the Axes ``[rows]``. Raises ValueError for other shapes, IndexError for rows that are not there.
+    f ``[chain, draw, n]``, or a Posterior (at training rows), InferenceData or DataTree (at its test rows). rows: which of
+    the n; by default four, evenly spaced. unit: of f. ax: as many Axes as rows. Returns the Axes ``[rows]``. Raises
+    ValueError for other shapes, IndexError for rows that are not there.
     """
     f, rows = _chosen(f, rows)
     axes = axes_per_row(ax, rows)
@@ -59,9 +61,43 @@ def function_rank(f: Any, rows: Sequence[int] | None = None, *, ax: Any = None) 
     return axes
 
 
+def function_convergence(f: Any, *, points: int = 20, ax: Any = None) -> np.ndarray:
+    """R-hat and effective draws of the network's output as a run goes on: the worst of all rows and the median.
+
+    f ``[chain, draw, …]``, a Posterior (at 100 training rows), InferenceData or DataTree (at its test rows), or ``{backend:
+    f}``. points: at how many lengths of the run, evenly spaced. ax: two Axes. R-hat should fall below 1.01, and effective
+    draws rise in a straight line; where they level off, chains are in different places. Single variables:
+    ``arviz_plot("plot_ess_evolution", idata, …)``. Returns the Axes ``[2]``. Raises ValueError below four draws.
+    """
+    axes = axes_pair(ax)
+    for i, (name, obj) in enumerate(by_model(f).items()):
+        values = function_values(obj)
+        chains, draws = values.shape[:2]
+        if draws < 4:
+            raise ValueError(f"{name}: expected four draws of a chain or more, got {draws}")
+        ends = np.unique(np.linspace(max(4, draws / points), draws, points).round().astype(int))
+        found = [convergence(values.reshape(chains, draws, -1)[:, :end]) for end in ends]
+        rhats, bulk = (np.stack([np.asarray(c[k]) for c in found]) for k in (0, 1))
+        colour = PALETTE[i % len(PALETTE)]
+        for panel, each, worst in ((axes[0], rhats, np.max), (axes[1], bulk, np.min)):
+            known = ~np.isnan(each).all(0)
+            label = f"{name}" if known.any() else f"{name}, undefined"
+            middle = np.median(each[:, known], 1) if known.any() else np.full(len(ends), np.nan)
+            extreme = worst(each[:, known], 1) if known.any() else middle
+            panel.plot(chains * ends, extreme, color=colour, lw=1.5, label=label)
+            panel.plot(chains * ends, middle, "--", color=colour, lw=1)
+    axes[0].axhline(1.01, color="0.5", lw=0.8)
+    axes[0].set(xlabel="draws of all chains", ylabel="R-hat of f: worst, median dashed")
+    axes[1].set(xlabel="draws of all chains", ylabel="effective draws of f: least, median dashed")
+    axes[0].set_ylim(bottom=0.99)
+    axes[1].set_ylim(bottom=0)
+    legend(axes[1])
+    return axes
+
+
 def _chosen(f: Any, rows: Sequence[int] | None) -> tuple[np.ndarray, list[int]]:
     """The draws ``[chain, draw, rows]`` at the chosen rows, and these."""
-    f = array(f)
+    f = function_values(f)
     if f.ndim != 3:
         raise ValueError(f"expected f [chain, draw, n], got shape {f.shape}; take one output, f[..., 0], or write f[None]")
     chosen = np.linspace(0, f.shape[-1] - 1, min(4, f.shape[-1])).round() if rows is None else np.asarray(rows)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..metrics import aurc, auroc, confidence, ece, predictive_entropy, reliability_curve, risk_coverage
-from ._style import PALETTE, array, axes_or_new, legend, unit_square
+from ._draws import by_model, probabilities
+from ._style import PALETTE, axes_or_new, axes_pair, legend, unit_square
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def reliability(probs: Any, y: Any, *, bins: int = 15, ax: Axes | None = None) -> Axes:
+def reliability(probs: Any, y: Any = None, *, bins: int = 15, ax: Axes | None = None) -> Axes:
     """Reliability diagram of a classifier: accuracy against confidence, in ``bins`` of confidence.
 
-    probs ``[..., n, classes]`` or ``{model: probs}``: class probabilities; leading axes are draws and are averaged. y
-    ``[n]``: class indices. Marker areas show how many rows a bin has; the legend gives the expected calibration error
-    (Guo et al. 2017, arXiv:1706.04599). Raises ValueError if n differs or rows do not sum to one.
+    probs ``[..., n, classes]``, an InferenceData or DataTree with predictions, or ``{model: probs}``: class probabilities;
+    leading axes are draws and are averaged. y ``[n]``: class indices; a container brings its own. Marker
+    areas show how many rows a bin has; the legend gives the expected calibration error (Guo et al. 2017, arXiv:1706.04599).
+    Raises ValueError if n differs or rows do not sum to one.
     """
     ax = unit_square(axes_or_new(ax))
-    for i, (name, p) in enumerate(_named(probs, "model").items()):
-        sure, accuracy, count = reliability_curve(p, y, bins)
+    for i, (name, of_model) in enumerate(by_model(probs).items()):
+        p, labels, _ = probabilities(of_model, y)
+        sure, accuracy, count = reliability_curve(p, labels, bins)
         colour = PALETTE[i % len(PALETTE)]
         seen = count > 0
-        ax.plot(sure[seen], accuracy[seen], color=colour, label=f"{name}, ECE {ece(p, y, bins):.3f}")
+        ax.plot(sure[seen], accuracy[seen], color=colour, label=f"{name}, ECE {ece(p, labels, bins):.3f}")
         ax.scatter(sure[seen], accuracy[seen], s=8 + 150 * count[seen] / count.sum(), color=colour, zorder=3)
     ax.set(xlabel="confidence (mean probability of the predicted class)", ylabel="accuracy")
     return legend(ax)
@@ -45,7 +47,7 @@ def plot_confidence(probs_in: Any, probs_out: Any, *, bins: int = 30, ax: Any = 
     if len(classes) > 1:
         raise ValueError(f"expected the same classes in every set, got {sorted(classes)}; plot them apart")
     c = classes.pop()
-    axes = _pair(ax)
+    axes = axes_pair(ax)
     _overlay(axes[0], confidence, -1, within, outside, np.linspace(1 / c, 1, bins + 1))
     _overlay(axes[1], predictive_entropy, 1, within, outside, np.linspace(0, np.log(c), bins + 1))
     ticks = np.linspace(1 / c, 1, 4)  # the least that confidence can be is one of them
@@ -55,17 +57,19 @@ def plot_confidence(probs_in: Any, probs_out: Any, *, bins: int = 30, ax: Any = 
     return axes
 
 
-def plot_risk_coverage(probs: Any, y: Any, *, ax: Axes | None = None) -> Axes:
+def plot_risk_coverage(probs: Any, y: Any = None, *, ax: Axes | None = None) -> Axes:
     """Error rate among the most confident rows against their share: what refusing to answer when unsure would buy.
 
-    probs ``[..., n, classes]``, ``[n]`` of class 1, or ``{model: probs}``; leading axes are draws and are averaged. y
-    ``[n]``: class indices. The legend gives the area under each curve (metrics.aurc); the right end is the error rate
-    over all rows. Raises ValueError if n differs or rows do not sum to one.
+    probs ``[..., n, classes]``, ``[n]`` of class 1, an InferenceData or DataTree with predictions, or ``{model: probs}``;
+    leading axes are draws and are averaged. y ``[n]``: class indices; a container brings its own. The
+    legend gives the area under each curve (metrics.aurc); the right end is the error rate over all rows. Raises ValueError
+    if n differs or rows do not sum to one.
     """
     ax = axes_or_new(ax)
-    for i, (name, p) in enumerate(_named(probs, "model").items()):
-        share, risk = risk_coverage(p, y)
-        ax.plot(share, risk, color=PALETTE[i % len(PALETTE)], lw=1.5, label=f"{name}, AURC {aurc(p, y):.2g}")
+    for i, (name, of_model) in enumerate(by_model(probs).items()):
+        p, labels, _ = probabilities(of_model, y)
+        share, risk = risk_coverage(p, labels)
+        ax.plot(share, risk, color=PALETTE[i % len(PALETTE)], lw=1.5, label=f"{name}, AURC {aurc(p, labels):.2g}")
     ax.set(xlabel="coverage (share of rows, most confident first)", ylabel="risk (error rate among them)", xlim=(0, 1))
     ax.set_ylim(bottom=0)
     return legend(ax)
@@ -73,8 +77,7 @@ def plot_risk_coverage(probs: Any, y: Any, *, ax: Axes | None = None) -> Axes:
 
 def _named(probs: Any, name: str) -> dict[str, np.ndarray]:
     """Mean probabilities over draws ``[n, classes]`` (or ``[n]``) by name."""
-    arrays = {label: array(p) for label, p in (probs if isinstance(probs, Mapping) else {name: probs}).items()}
-    return {label: p.reshape(-1, *p.shape[-2:]).mean(0) if p.ndim > 2 else p for label, p in arrays.items()}
+    return {label: probabilities(p).values for label, p in by_model(probs, name).items()}
 
 
 def _overlay(ax: Axes, score: Any, sign: int, within: Any, outside: Any, edges: np.ndarray) -> None:
@@ -90,12 +93,3 @@ def _overlay(ax: Axes, score: Any, sign: int, within: Any, outside: Any, edges: 
     margin = 0.01 * (edges[-1] - edges[0])
     ax.set(ylabel="share of rows", xlim=(edges[0] - margin, edges[-1] + margin), ylim=(0, None))
     ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-
-
-def _pair(ax: Any) -> np.ndarray:
-    from matplotlib.figure import Figure
-
-    axes = np.ravel(Figure(figsize=(10, 4), layout="constrained").subplots(1, 2) if ax is None else ax)
-    if len(axes) != 2:
-        raise ValueError(f"expected two Axes, for confidence and entropy, got {len(axes)}; pass plt.subplots(1, 2)[1]")
-    return axes
