@@ -46,10 +46,10 @@ def by_model(obj: Any, name: str = "model") -> dict[str, Any]:
     return dict(obj) if isinstance(obj, Mapping) and not is_container(obj) else {name: obj}
 
 
-def group(obj: Any, name: str) -> Mapping[str, Any]:
+def group(obj: Any, name: str) -> Mapping[Any, Any]:
     """A group's variables; empty without it."""
     if isinstance(obj, xr.DataTree):
-        return obj[name].to_dataset().data_vars if name in obj.children else {}
+        return dict(obj[name].to_dataset().data_vars) if name in obj.children else {}
     return obj[name].data_vars if name in obj else {}
 
 
@@ -129,7 +129,7 @@ def probabilities(obj: Any, y: Any = None) -> Predicted:
     return Predicted(p.reshape(-1, *p.shape[-2:]).mean(0) if p.ndim > 2 else p, np.empty(0) if y is None else array(y))
 
 
-def attributes(obj: Any) -> Mapping[str, Any]:
+def attributes(obj: Any) -> Mapping[Any, Any]:
     """What a run says of itself: gradients, seconds."""
     if isinstance(obj, Sampled):
         return obj.draws.attrs
