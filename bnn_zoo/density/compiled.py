@@ -17,7 +17,7 @@ from torch.func import functionalize
 from .._interrupt import gently
 from .._scope import random_state_kept
 from .._torch import compile_graph, look_at_cpu, make_fx
-from ..native import compile_small
+from ..native import Loop, compile_loop, compile_small
 from .agreement import same_outputs
 from .noise import same_noise
 
@@ -109,6 +109,7 @@ class Inlined:
     def __init__(self, log_joint: Any, f: Callable[..., tuple[Tensor, ...]]) -> None:
         self.log_joint, self.f = log_joint, f
         self.graphs: dict[Any, tuple[Compiled, int] | None] = {}
+        self.loops: dict[Any, tuple[Loop, int] | None] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         key = _kinds(inputs)
@@ -156,6 +157,43 @@ class Inlined:
             return outputs
 
         return call
+
+    def repeat(self, held: tuple[Tensor, ...], state: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...] | None:
+        """``count`` times ``state = self(*held, *state)`` in one call, where a step of one chain becomes C; else None.
+
+        All tensors, ``[chain, …]``, are of one chain each, and what a chain becomes depends on no other.
+        """
+        key = _kinds((*held, *state)), len(held)
+        if key not in self.loops:
+            self.loops[key] = self._loop(held, state)
+        made = self.loops[key]
+        if made is None:
+            return None
+        loop, evaluations = made
+        inputs = (t.contiguous() for t in (*held, *state, *self.log_joint.tensors))
+        self.log_joint.evaluations += evaluations * len(state[0]) * count
+        return loop(count, *inputs)
+
+    @property
+    def loops_made(self) -> bool:
+        return any(made is not None for made in self.loops.values())
+
+    def _loop(self, held: tuple[Tensor, ...], state: tuple[Tensor, ...]) -> tuple[Loop, int] | None:
+        """The loop, and its gradients for one step of one chain."""
+        every = (*held, *state)
+        if any(t.device.type != "cpu" or t.dim() == 0 or len(t) != len(state[0]) for t in every):
+            return None
+        if not self.log_joint.loops():
+            return None
+        one = tuple(t[:1].contiguous() for t in every)
+        built = self._build(one)
+        if built is None:
+            return None
+        (graph, evaluations), inputs = built, (*one, *(t.contiguous() for t in self.log_joint.tensors))
+        loop = compile_loop(graph.graph, inputs, len(every), len(held))
+        if loop is None or not same_outputs(loop(1, *inputs), graph.graph, inputs):
+            return None
+        return loop, evaluations
 
     @gently()
     def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Compiled, int] | None:

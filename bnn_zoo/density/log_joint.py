@@ -29,6 +29,7 @@ from torch.func import grad, jacrev, vmap
 from .._scope import factory, seeded
 from .._torch import autograd_works
 from ..types import DataError, Model
+from ..native import suits
 from .agreement import close
 from .compiled import Compiled, Inlined, prepare
 from .enumeration import enumerated, marginal
@@ -43,6 +44,8 @@ PATIENCE = 3000
 
 WIDE = 100_000
 """Products of weights and rows from which a graph is ``torch.compile``'s, as a rule."""
+LOOPED = 1_000_000
+"""Products of weights and rows up to which a step of one chain may become C."""
 UNROLL, CHEAP = 4, 10_000_000
 """Steps in one graph, where rows × dimensions × chains are few: a call costs a quarter of a millisecond, whatever is in it,
 and that is what the gradient of a network takes at a million."""
@@ -146,7 +149,7 @@ class LogJoint:
     def compiled(self) -> bool:
         """Whether calls go through compiled code: asked for, worth the wait so far, and agreeing with the graph."""
         inlined = [made[0] for step in self._inlined.values() for made in step.graphs.values() if made]
-        return any(isinstance(g, Compiled) and g.call is not g.graph for g in (*self._graphs.values(), *inlined))
+        return any(step.loops_made for step in self._inlined.values()) or any(isinstance(g, Compiled) and g.call is not g.graph for g in (*self._graphs.values(), *inlined))
 
     def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
         """``f(log_joint, *tensors) -> tensors`` as ``(*tensors) -> tensors``: with ``compile``, one graph of both.
@@ -162,6 +165,21 @@ class LogJoint:
         """Steps that a sampler's compiled graph should make in one call: several only where a gradient is cheap."""
         rows = max((row.seen for row in self.rows), default=1)
         return UNROLL if self.compile and rows * self.dim * chains <= CHEAP else 1
+
+    def loops(self) -> bool:
+        """Whether many steps of a sampler should be one call: where the gradient of one chain is a small graph that becomes
+        C. Found out once."""
+        position = torch.zeros(1, self.dim, dtype=self.dtype, device=self.device)
+        rows = max((row.seen for row in self.rows), default=1)
+        if not self.compile or self.device.type != "cpu" or rows * self.dim > LOOPED:
+            return False
+        graph = self.graph(position)
+        if not isinstance(graph, torch.fx.GraphModule):
+            return False
+        if "loops" not in graph.meta:
+            graph.meta["loops"] = suits(graph, (position, *self.tensors))
+        found: bool = graph.meta["loops"]
+        return found
 
     def value(self, position: Tensor) -> Tensor:
         """Log joint ``[…]`` of positions ``[…, dim]``, without gradient."""

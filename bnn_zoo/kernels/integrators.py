@@ -92,8 +92,40 @@ def limit_of(count: int, device: torch.device) -> Tensor:
     return torch.tensor([count], device=device)
 
 
+@cache
+def whole_step(metric: type) -> Callable[..., Phase]:
+    """One leapfrog step from a phase point to the next: ``(log_joint, *metric, step [chain, 1], *phase) -> Phase``."""
+    leap = one_step(metric)
+
+    def step(log_joint: LogJointFn, *tensors: Tensor) -> Phase:
+        *held, q, p, _, gradient = tensors
+        return leap(log_joint, *held, q, p, gradient)
+
+    return step
+
+
+def in_one_call(
+    log_joint: LogJointFn,
+    f: Callable[..., tuple[Tensor, ...]],
+    held: tuple[Tensor, ...],
+    state: tuple[Tensor, ...],
+    count: int,
+) -> tuple[Tensor, ...] | None:
+    """``count`` times ``state = f(log_joint, *held, *state)``, where the log joint makes that one call; else None.
+
+    All tensors are ``[chain, …]``, and what becomes of a chain depends on no other.
+    """
+    whole: Any = inline(log_joint, f)
+    made: tuple[Tensor, ...] | None = None if is_plain(whole) else whole.repeat(held, state, count)
+    return made
+
+
 def leapfrog(log_joint: LogJointFn, metric: Metric, step: Tensor, phase: Phase, count: int = 1) -> Phase:
     """``count`` leapfrog steps of size ``step [chain, 1]`` (negative: back in time). Neal 2011, eq. 5.18–5.20."""
+    looped = in_one_call(log_joint, whole_step(type(metric)), (*metric, step), phase, count)
+    if looped is not None:
+        q, p, value, gradient = looped
+        return q, p, value, gradient
     q, p, value, gradient = phase
     at_once = unroll(log_joint, len(q))
     if at_once == 1:

@@ -88,8 +88,11 @@ def _placed(statements: Sequence[Statement]) -> tuple[dict[int, Buffer | tuple[i
     return places, size
 
 
-def load(text: str, optimise: Sequence[str]) -> Any:
-    """``run`` of this C, compiled if the cache has it not; None where there is no C compiler, or it fails."""
+def load(text: str, optimise: Sequence[str], entry: str = "run") -> Any:
+    """A function of this C, compiled if the cache has it not; None where there is no C compiler, or it fails.
+
+    ``run`` takes microseconds; ``loop`` may take seconds, in which other threads of Python go on.
+    """
     compiler = _compiler()
     if compiler is None:
         return None
@@ -102,10 +105,11 @@ def load(text: str, optimise: Sequence[str]) -> Any:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if not _compile(command, text, path):
                     return None
-            run = ctypes.PyDLL(str(path)).run
+            run = ctypes.PyDLL(str(path)).run if entry == "run" else ctypes.CDLL(str(path)).loop
         except OSError:  # a folder that cannot be written to, or that programs must not lie in
             continue
-        run.argtypes, run.restype = (ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int
+        numbers = () if entry == "run" else (ctypes.c_int64, ctypes.c_int64)
+        run.argtypes, run.restype = (ctypes.c_void_p, ctypes.c_void_p, *numbers), ctypes.c_int
         return run
     return None
 
@@ -192,5 +196,10 @@ class Native:
 def compiled(program: Program) -> Callable[..., tuple[Tensor, ...]] | None:
     """The program as a function; None where no compiler works."""
     text, size = source(program)
-    run = load(text, ("-O1",) if len(program.statements) > LONG else ("-O2", "-ftree-vectorize"))
+    run = load(text, optimisation(program))
     return None if run is None else Native(program, run, size)
+
+
+def optimisation(program: Program) -> tuple[str, ...]:
+    """The compiler's options for a program of this length."""
+    return ("-O1",) if len(program.statements) > LONG else ("-O2", "-ftree-vectorize")

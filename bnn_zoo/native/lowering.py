@@ -51,11 +51,13 @@ class Program:
         self.kinds.run(*inputs)
         self.largest = max((t.numel() for t in self.kinds.tensors()), default=0)
         self.known: dict[fx.Node, Any] = {}
+        self.inputs: list[Array] = []
         self.outputs: list[Array | None] = []
         nodes = list(graph.graph.nodes)
         for node in nodes:
             if node.op == "placeholder":
                 self.known[node] = self._given(self.kinds.of[node])
+                self.inputs.append(self.known[node])
         for node in nodes:
             if node.op == "get_attr":
                 self.known[node] = self._constant(self.kinds.of[node])
