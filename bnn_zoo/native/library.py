@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .lowering import Program
+from .nests import Nest, joined
 from .operations import PRELUDE
 from .values import C_TYPES, SIZES, Buffer, Statement
 
@@ -35,7 +36,7 @@ FLAGS = ("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11",
 
 def source(program: Program) -> tuple[str, int]:
     """The C of a program, ``int run(void *const *p, char *w)``, which gives 0 if all went well, and the bytes of w."""
-    statements = _needed(program)
+    statements = joined(_needed(program), {a.buffer for a in program.outputs if a is not None})
     places, size = _placed(statements)
 
     def address(match: re.Match[str]) -> str:
@@ -53,10 +54,10 @@ def source(program: Program) -> tuple[str, int]:
     return "\n".join([PRELUDE, *functions, f"int run(void *const *p, char *w) {{ return {calls}; }}\n"]), size
 
 
-def _needed(program: Program) -> list[Statement]:
+def _needed(program: Program) -> list[Statement | Nest]:
     """Statements without those whose results nobody reads."""
     wanted = {a.buffer for a in program.outputs if a is not None}
-    kept: list[Statement] = []
+    kept: list[Statement | Nest] = []
     for statement in reversed(program.statements):
         if statement.writes & wanted:
             wanted |= statement.reads
@@ -64,7 +65,7 @@ def _needed(program: Program) -> list[Statement]:
     return kept[::-1]
 
 
-def _placed(statements: Sequence[Statement]) -> tuple[dict[int, Buffer | tuple[int, torch.dtype]], int]:
+def _placed(statements: Sequence[Statement | Nest]) -> tuple[dict[int, Buffer | tuple[int, torch.dtype]], int]:
     """Where each buffer lies: itself if it is passed in, else its offset in the workspace, where memory is used again."""
     used = [sorted(s.reads | s.writes, key=lambda buffer: buffer.serial) for s in statements]
     last = {buffer: n for n, buffers in enumerate(used) for buffer in buffers}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from .nests import fold
 from .operations import as_value
-from .values import C_TYPES, Array, Block, Expression, Statement, Unsupported, Value, contiguous, fold
+from .values import C_TYPES, Array, Block, Expression, Statement, Unsupported, Value, contiguous
 
 if TYPE_CHECKING:
     from .lowering import Program

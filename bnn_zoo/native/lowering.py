@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, fx
 
 from . import routines
+from .nests import Nest, fold, write
 from .operations import POINTWISE, as_value, fitting, pointwise, suffixed
-from .values import C_TYPES, SIZES, Array, Buffer, Expression, Number, Statement, Unsupported, Value, contiguous, fold, write
+from .values import C_TYPES, SIZES, Array, Buffer, Expression, Number, Statement, Unsupported, Value, contiguous
 
 aten = torch.ops.aten
 VIEWS = {"expand", "permute", "t", "transpose", "select", "slice", "unbind", "split", "split_with_sizes", "diagonal"}
@@ -42,7 +43,7 @@ class Program:
     """Statements that compute the outputs of a graph, for inputs of these shapes and dtypes, all contiguous."""
 
     def __init__(self, graph: fx.GraphModule, inputs: Sequence[Tensor]) -> None:
-        self.graph, self.statements = graph, list[Statement]()
+        self.graph, self.statements = graph, list[Statement | Nest]()
         self.constants: list[Tensor] = []
         self.slots = self.buffers = 0
         self.products = 0
@@ -192,6 +193,8 @@ class Program:
             value = self.array(value)
         dtype = _supported(result.dtype)
         kept = tuple(1 if d in axes else size for d, size in enumerate(value.shape))
+        if math.prod(kept) == math.prod(value.shape) and name not in ("any", "all") and dtype == value.dtype:
+            return self._view(aten.view.default, "view", result, (value, list(result.shape)), {})  # of one term each
         out = self.new(kept, dtype)
         self.statements.append(_folding(name, value, out, axes, math.prod(value.shape[d] for d in axes)))
         return Array(out.buffer, tuple(result.shape), contiguous(result.shape))
@@ -225,7 +228,7 @@ class Program:
             self.outputs.append(array)
 
 
-def _folding(name: str, value: Value, out: Array, axes: Sequence[int], count: int) -> Statement:
+def _folding(name: str, value: Value, out: Array, axes: Sequence[int], count: int) -> Nest:
     real = value.dtype.is_floating_point
     kind = C_TYPES[value.dtype]
     if name in ("sum", "mean"):

@@ -1,0 +1,288 @@
+"""Nests of loops over elements: what is pointwise, and what is summed up, as C.
+
+Two nests over the same elements become one where the order of statements allows: what one computes and the other reads then
+stays in a register, and is not written to memory where nobody else reads it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from .values import C_TYPES, Array, Buffer, Expression, Number, Shape, Statement, Value, cast, leaves, literal
+
+SHORT = 16
+"""Terms of a sum up to which vector instructions go over the results and not over the terms."""
+FAITHFUL = 1024
+"""Terms up to which a sum of float32 is made in float32, by vector instructions in some eight parts."""
+REACH, FULL = 40, 12
+"""Statements that a nest is moved over to join another, and tasks in one nest, at most."""
+LETTERS = re.compile(r"\b(acc|x)\b")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """``acc`` of the C type ``kind`` begins as ``begin``, ``step`` is taken for each ``x``, in any order if ``simd`` says by
+    which sign; the result is ``end``."""
+
+    begin: str
+    step: str
+    kind: str
+    simd: str = ""
+    end: str = "acc"
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Each element of ``out`` from ``value``, or, with a fold, one for all elements along the axes that are inner loops."""
+
+    value: Value
+    out: Array
+    shape: Shape
+    order: tuple[int, ...]
+    """Axes of the shape that are loops, outermost first: those of another size than one."""
+    fold: Fold | None = None
+
+    @property
+    def arrays(self) -> list[Array]:
+        return [self.out, *leaves(self.value)]
+
+    def strides(self, array: Array) -> tuple[int, ...]:
+        """Along the loops."""
+        found = array.expanded(self.shape).strides
+        return tuple(found[axis] for axis in self.order)
+
+
+class Nest:
+    """Loops over ``sizes``, of which the last ``inner`` are folded over, with what is done in them."""
+
+    def __init__(self, task: Task, inner: int) -> None:
+        self.tasks, self.inner = [task], inner
+        self.sizes = tuple(task.shape[axis] for axis in task.order)
+        self.unread: set[Buffer] = set()
+        """Buffers that are read in this nest alone, in the elements that it has just computed: they need no memory."""
+        self.reads = {array.buffer for array in leaves(task.value)}
+        self.writes = {task.out.buffer}
+
+    @property
+    def alone(self) -> bool:
+        """Whether it must stay by itself: it writes over what it reads, or folds over one element."""
+        return bool(self.reads & self.writes) or (self.inner == 0 and any(t.fold for t in self.tasks))
+
+    # joining
+    def take(self, other: Nest) -> bool:
+        """Do what ``other``, a later nest of one task, does; whether that can be."""
+        if other.alone or self.alone or len(self.tasks) >= FULL or sorted(self.sizes) != sorted(other.sizes) or not self._touches(other):
+            return False
+        order = self._alike(other)
+        if order is None:
+            return False
+        if other.inner and self.inner:
+            if any(n < len(order) - other.inner for n in order[-self.inner :]) or self.inner != other.inner:
+                return False
+        tasks, sizes, inner = self.tasks, self.sizes, self.inner or other.inner
+        if other.inner and not self.inner:  # all tasks here may be done in any order: in that of the other
+            back = [order.index(n) for n in range(len(order))]
+            tasks = [replace(t, order=tuple(t.order[n] for n in back)) for t in tasks]
+            sizes, order = other.sizes, list(range(len(order)))
+        (task,) = other.tasks
+        task = replace(task, order=tuple(task.order[n] for n in order))
+        if not all(_just_computed(tasks, task, array) for array in leaves(task.value)):
+            return False
+        self.tasks, self.sizes, self.inner = [*tasks, task], sizes, inner
+        self.reads |= other.reads - self.writes
+        self.writes |= other.writes
+        return True
+
+    def _touches(self, other: Nest) -> bool:
+        return not self.sizes or bool((self.reads | self.writes) & (other.reads | other.writes))
+
+    def _alike(self, other: Nest) -> list[int] | None:
+        """For each loop here the loop of ``other`` that runs over the same axis, as far as what both touch tells."""
+        (task,) = other.tasks
+        mine = {a.buffer: t.strides(a) for t in self.tasks for a in t.arrays}
+        for array in task.arrays:
+            own, theirs = mine.get(array.buffer), task.strides(array)
+            if own is None or len(set(zip(self.sizes, own, strict=True))) < len(own):
+                continue
+            pairs = list(zip(other.sizes, theirs, strict=True))
+            if sorted(pairs) == sorted(zip(self.sizes, own, strict=True)):
+                return [pairs.index(pair) for pair in zip(self.sizes, own, strict=True)]
+        return list(range(len(self.sizes))) if self.sizes == other.sizes else None
+
+    # C
+    @property
+    def text(self) -> str:
+        """The loops, neighbours joined where all arrays allow."""
+        return _Body(self).text
+
+
+def _just_computed(tasks: list[Task], task: Task, array: Array) -> bool:
+    """Whether what ``task`` reads is no result of the ``tasks``, or that of the very element."""
+    made = [t for t in tasks if t.out.buffer is array.buffer]
+    if not made:
+        return True
+    (first, *more), own = made, task.strides(array)
+    return not more and first.fold is None and first.out.offset == array.offset and first.strides(first.out) == own
+
+
+class _Body:
+    """The C of a nest. A name stands for each operation on one element; what reads alike is computed once."""
+
+    def __init__(self, nest: Nest) -> None:
+        self.nest, self.pointers = nest, dict[Buffer, str]()
+        self.lines, self.names = list[str](), dict[str, str]()
+        self.task = nest.tasks[0]
+        outer = len(nest.sizes) - nest.inner
+        self.loops = [*self._joined(range(outer)), *self._joined(range(outer, len(nest.sizes)))]
+        self.outer = len(self._joined(range(outer)))
+        self.counts = [math.prod(nest.sizes[n] for n in loop) for loop in self.loops]
+
+    def _joined(self, loops: Sequence[int]) -> list[list[int]]:
+        found: list[list[int]] = []
+        each = [t.strides(a) for t in self.nest.tasks for a in t.arrays]
+        for n in loops:
+            if found and all(s[found[-1][-1]] == s[n] * self.nest.sizes[n] for s in each):
+                found[-1].append(n)
+            else:
+                found.append([n])
+        return found
+
+    def pointer(self, buffer: Buffer) -> str:
+        return self.pointers.setdefault(buffer, f"p{len(self.pointers)}")
+
+    def at(self, array: Array) -> str:
+        strides = self.task.strides(array)
+        each = [(f"i{n}", strides[loop[-1]]) for n, loop in enumerate(self.loops)]
+        terms = [f"{i} * {s}" if s != 1 else i for i, s in each if s]
+        if array.offset or not terms:
+            terms.append(str(array.offset))
+        return f"{array.buffer.token}[{' + '.join(terms)}]"
+
+    def element(self, value: Value, dtype: torch.dtype | None) -> str:
+        """The name of the element of ``value``, as ``dtype`` if given."""
+        if isinstance(value, Number):
+            return literal(value.value, value.dtype if dtype is None else dtype)
+        if isinstance(value, Array):
+            place = self.at(value)
+            name = self.names.get(place) or self.named(place, value.dtype, self._load(value, place))
+        else:
+            names = [self.element(operand, value.inner) for operand in value.operands]
+            name = self.named(f"({value.template.format(*names)})", value.dtype)
+        return name if dtype is None or dtype == value.dtype else self.named(cast(name, value.dtype, dtype), dtype)
+
+    def _load(self, array: Array, place: str) -> str:
+        return place.replace(array.buffer.token, self.pointer(array.buffer), 1)
+
+    def named(self, key: str, dtype: torch.dtype, text: str | None = None) -> str:
+        kind = f"{C_TYPES[dtype]} {key}"
+        if key not in self.names and kind not in self.names:
+            name = f"e{len(self.lines)}"
+            self.lines.append(f"const {C_TYPES[dtype]} {name} = {text or key};")
+            self.names[key if text else kind] = name
+        return self.names.get(key) or self.names[kind]
+
+    def done(self) -> Iterator[tuple[str, str]]:
+        """Write each task's lines; what comes before and behind the inner loops for each fold."""
+        for n, task in enumerate(self.nest.tasks):
+            self.task = task
+            if task.fold is None:
+                name, place = self.element(task.value, task.out.dtype), self.at(task.out)
+                if task.out.buffer not in self.nest.unread:
+                    self.lines.append(f"{self._load(task.out, place)} = {name};")
+                self.names[place] = name
+                continue
+            fold, name = task.fold, self.element(task.value, None)
+            step, end = (LETTERS.sub(lambda m, n=n: f"{m[0]}{n}", part) for part in (fold.step, fold.end))
+            self.lines += [f"const {C_TYPES[task.value.dtype]} x{n} = {name};", step]
+            yield f"{self._kind(fold)} acc{n} = {fold.begin};", f"{self._load(task.out, self.at(task.out))} = {end};"
+
+    @property
+    def short(self) -> bool:
+        """Whether several results are made at once, each by itself."""
+        return len(self.loops) == self.outer + 1 and self.counts[-1] <= SHORT and self.outer > 0
+
+    def _kind(self, fold: Fold) -> str:
+        """A sum of few float32 is made in float32."""
+        few = self.short or math.prod(self.counts[self.outer :]) <= FAITHFUL
+        return "float" if fold.kind == "double" and self.single and few else fold.kind
+
+    @property
+    def single(self) -> bool:
+        return all(t.value.dtype != torch.float64 for t in self.nest.tasks if t.fold)
+
+    @property
+    def text(self) -> str:
+        folds = list(self.done())
+        loops = [f"for (int64_t i{n} = 0; i{n} < {count}; ++i{n})" for n, count in enumerate(self.counts)]
+        outer, inner = loops[: self.outer], loops[self.outer :]
+        if not inner:
+            if outer and not self.nest.reads & self.nest.writes:
+                outer[-1] = f"\n#pragma omp simd\n{outer[-1]}"
+        elif self.short:
+            inner = [f"\n#pragma GCC unroll {SHORT}\n{inner[0]}"]
+            outer[-1] = f"\n#pragma omp simd\n{outer[-1]}"
+        else:
+            signs = {n: t.fold.simd for n, t in enumerate(self.nest.tasks) if t.fold}
+            if all(signs.values()):
+                clauses = " ".join(f"reduction({sign}:acc{n})" for n, sign in signs.items())
+                inner[-1] = f"\n#pragma omp simd {clauses}\n{inner[-1]}"
+        body = [*outer, "{", *(begin for begin, _ in folds), *inner, "{", *self.lines, "}", *(end for _, end in folds), "}"]
+        declared = [
+            f"{'' if buffer in self.nest.writes else 'const '}{C_TYPES[buffer.dtype]} *restrict {name} = {buffer.token};"
+            for buffer, name in self.pointers.items()
+        ]
+        return "{ " + "\n".join([*declared, *body]) + " }"
+
+
+def write(value: Value, out: Array) -> Nest:
+    """Each element of ``out`` from the value, broadcast."""
+    return Nest(Task(value, out, out.shape, tuple(d for d, size in enumerate(out.shape) if size != 1)), 0)
+
+
+def fold(
+    value: Value, out: Array, axes: Sequence[int], begin: str, step: str, kind: str, simd: str = "", end: str = "acc"
+) -> Nest:
+    """``out``, of the shape of ``value`` with ``axes`` of size 1, as the value folded over them; see ``Fold``."""
+    shape = value.shape
+    long = [d for d, size in enumerate(shape) if size != 1]
+    inner = [d for d in long if d in axes]
+    order = (*(d for d in long if d not in axes), *inner)
+    return Nest(Task(value, out, tuple(shape), order, Fold(begin, step, kind, simd, end)), len(inner))
+
+
+def joined(statements: Sequence[Statement | Nest], kept: set[Buffer]) -> list[Statement | Nest]:
+    """The statements with nests over the same elements joined; buffers that are ``kept`` are read by others besides."""
+    made: list[Statement | Nest] = []
+    for statement in statements:
+        if not isinstance(statement, Nest):
+            made.append(statement)
+        elif not _joins(made, statement):
+            (task,) = statement.tasks
+            made.append(Nest(task, statement.inner))
+            made[-1].reads |= statement.reads
+    read = kept.union(*(s.reads for s in made))
+    for nest in made:
+        if isinstance(nest, Nest):
+            nest.unread = {t.out.buffer for t in nest.tasks if t.fold is None} - read
+            nest.writes -= nest.unread
+    return made
+
+
+def _joins(made: list[Statement | Nest], nest: Nest) -> bool:
+    """Whether a statement that was made before, and over which the nest can be moved, has taken it."""
+    if nest.alone:
+        return False
+    for before in made[: -REACH - 1 : -1]:
+        again = before.writes & nest.writes and before.reads & before.writes
+        if before.reads & nest.writes or again:
+            return False
+        if isinstance(before, Nest) and before.take(nest):
+            return True
+        if before.writes & nest.reads:
+            return False
+    return False
