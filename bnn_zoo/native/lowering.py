@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from .values import C_TYPES, SIZES, Array, Buffer, Expression, Number, Statement
 aten = torch.ops.aten
 VIEWS = {"expand", "permute", "t", "transpose", "select", "slice", "unbind", "split", "split_with_sizes", "diagonal"}
 VIEWS |= {"squeeze", "unsqueeze", "view", "reshape", "_unsafe_view"}
+SEEN = {"expand", "permute", "t", "transpose", "select", "slice", "squeeze", "unsqueeze", "view", "reshape", "_unsafe_view"}
+"""Views that pointwise operations are written through."""
 SAME = {"alias", "detach", "lift_fresh_copy", "clone"}
 FILLED: dict[str, Callable[..., tuple[Any, Any]]] = {
     "empty_like": lambda like, **_: (like.shape, 0),
@@ -34,6 +37,8 @@ FILLED: dict[str, Callable[..., tuple[Any, Any]]] = {
 }
 FOLDED = {"sum", "mean", "amax", "amin", "any", "all"}
 JOINED = {"cat", "stack"}
+OUTER = {"mm", "bmm"}
+"""Products that are pointwise where there is one term to a sum."""
 OTHERS = {"getitem", "where", "masked_fill", "_to_copy", "to", "copy"}
 DEEP = 50
 """Operations that one loop makes one inside the other, at most."""
@@ -127,6 +132,9 @@ class Program:
             return self._fold(name, result, args, kwargs)
         if name in JOINED:
             return self._join(name, result, *args, **kwargs)
+        if name in OUTER and len(args[0].shape) == len(args[1].shape) and args[0].shape[-1] == 1:
+            made = Expression("{0} * {1}", tuple(args), result.dtype, tuple(result.shape), result.dtype)
+            return made if self._once(node) else self.array(made)
         if name in routines.TABLE:
             return fitting(routines.TABLE[name], self, result, *args, **kwargs)
         return self._pointwise(node, name, result, args, kwargs)
@@ -162,7 +170,10 @@ class Program:
         """Whether one loop alone will read it."""
         if len(node.users) != 1:
             return False
-        name = _name(next(iter(node.users)).target)
+        (user,) = node.users
+        name = _name(user.target)
+        if name in SEEN:
+            return user.args[0] is node and Program._once(user)
         return not any(name in table for table in (SAME, VIEWS, routines.TABLE, FILLED))
 
     def _view(self, target: Any, name: str, result: Any, args: Any, kwargs: Any) -> Any:
@@ -170,12 +181,17 @@ class Program:
         if isinstance(args[0], Number):
             same = [Number(args[0].value, args[0].dtype, tuple(r.shape)) for r in (result if several else [result])]
             return same if several else same[0]
-        array = self.array(args[0])
-        rest = [a.model() if isinstance(a, Array) else a for a in args[1:]]
         reshaped = name in ("view", "reshape", "_unsafe_view")
+        rest = [a.model() if isinstance(a, Array) else a for a in args[1:]]
+
+        def view(base: Tensor) -> Any:
+            return aten.view.default(base, list(result.shape)) if reshaped else target(base, *rest, **kwargs)
+
+        if isinstance(args[0], Expression) and not several and (seen := _seen(args[0], view)):
+            return seen
+        array = self.array(args[0])
         try:
-            base = array.model()
-            made = aten.view.default(base, list(result.shape)) if reshaped else target(base, *rest, **kwargs)
+            made = view(array.model())
         except RuntimeError:  # strides that no view can have
             array = self.ordered(array)
             made = aten.view.default(array.model(), list(result.shape))
@@ -226,6 +242,26 @@ class Program:
             array.buffer.slot = self.slots
             self.slots += 1
             self.outputs.append(array)
+
+
+def _seen(value: Expression, view: Callable[[Tensor], Tensor]) -> Expression | None:
+    """The view of a pointwise operation as that operation on views; None where some operand has none."""
+    operands: list[Value] = []
+    for operand in value.operands:
+        if isinstance(operand, Expression):
+            inside = _seen(replace(operand, shape=value.shape), view)
+            if inside is None:
+                return None
+            operands.append(inside)
+        elif isinstance(operand, Array):
+            try:
+                seen = view(operand.expanded(value.shape).model())
+            except RuntimeError:  # strides that no view can have
+                return None
+            operands.append(Array(operand.buffer, tuple(seen.shape), tuple(seen.stride()), int(seen.storage_offset())))
+        else:
+            operands.append(operand)
+    return replace(value, operands=tuple(operands), shape=tuple(view(torch.empty(value.shape, device="meta")).shape))
 
 
 def _folding(name: str, value: Value, out: Array, axes: Sequence[int], count: int) -> Nest:
