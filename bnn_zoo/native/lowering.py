@@ -79,7 +79,10 @@ class Program:
         self.slots += 1
         return Array(self._buffer(like.dtype, like.numel(), self.slots - 1), shape, contiguous(shape))
 
-    def _constant(self, value: Tensor) -> Array:
+    def _constant(self, value: Tensor) -> Array | Number:
+        first = value.flatten()[:1]
+        if value.dtype in SIZES and value.numel() and bool((value == first).all() and (value.signbit() == first.signbit()).all()):
+            return Number(first.item(), value.dtype, tuple(value.shape))
         self.constants.append(value.detach().contiguous())
         return self._given(value)
 

@@ -21,6 +21,11 @@ FAITHFUL = 1024
 """Terms up to which a sum of float32 is made in float32, by vector instructions in some eight parts."""
 REACH, FULL = 40, 12
 """Statements that a nest is moved over to join another, and tasks in one nest, at most."""
+ACROSS = 256
+"""Sums that are made side by side, at most."""
+LONGEST = 60
+"""Lines of which there are two copies, for a loop and for what is left behind it, at most."""
+ACC = re.compile(r"\bacc\d+")
 LETTERS = re.compile(r"\b(acc|x)\b")
 
 
@@ -213,30 +218,62 @@ class _Body:
 
     @property
     def single(self) -> bool:
-        return all(t.value.dtype != torch.float64 for t in self.nest.tasks if t.fold)
+        return all(a.dtype != torch.float64 for t in self.nest.tasks for a in t.arrays)
+
+    @property
+    def across(self) -> bool:
+        """Whether vector instructions go over the last of the outer loops, along which memory lies, and not over the inner."""
+        if self.short or self.outer in (0, len(self.loops)) or not 4 <= self.counts[self.outer - 1] <= ACROSS:
+            return False
+        steps = []
+        for self.task in self.nest.tasks:
+            for found in map(self.task.strides, self.task.arrays):
+                steps.append((found[self.loops[self.outer - 1][-1]], found[self.loops[-1][-1]]))
+        return all(out in (0, 1) for out, _ in steps) and any(inner not in (0, 1) for _, inner in steps)
 
     @property
     def text(self) -> str:
+        across = self.across
         folds = list(self.done())
-        loops = [f"for (int64_t i{n} = 0; i{n} < {count}; ++i{n})" for n, count in enumerate(self.counts)]
-        outer, inner = loops[: self.outer], loops[self.outer :]
+        loops = [(f"i{n}", count) for n, count in enumerate(self.counts)]
+        outer, inner = [_loop(*loop) for loop in loops[: self.outer]], [_loop(*loop) for loop in loops[self.outer :]]
+        begins, ends = [begin for begin, _ in folds], [end for _, end in folds]
         if not inner:
-            if outer and not self.nest.reads & self.nest.writes:
-                outer[-1] = f"\n#pragma omp simd\n{outer[-1]}"
+            straight = outer and not self.nest.reads & self.nest.writes
+            body = [*outer[:-1], *self._vector(loops[-1], self.lines)] if straight else [*outer, "{", *self.lines, "}"]
         elif self.short:
-            inner = [f"\n#pragma GCC unroll {SHORT}\n{inner[0]}"]
-            outer[-1] = f"\n#pragma omp simd\n{outer[-1]}"
+            unrolled = [*begins, f"\n#pragma GCC unroll {SHORT}\n{inner[0]}", "{", *self.lines, "}", *ends]
+            body = [*outer[:-1], *self._vector(loops[self.outer - 1], unrolled)]
+        elif across:
+            count, each = loops[self.outer - 1][1], _loop(*loops[self.outer - 1])
+            rows = [*(re.sub(r"(acc\d+) =", rf"\1[{count}]; {each} \1[i{self.outer - 1}] =", b) for b in begins), *inner]
+            named = [ACC.sub(rf"\g<0>[i{self.outer - 1}]", line) for line in self.lines]
+            rows += [*self._vector(loops[self.outer - 1], named), each, "{"]
+            body = [*outer[:-1], *rows, *(ACC.sub(rf"\g<0>[i{self.outer - 1}]", end) for end in ends), "}"]
         else:
             signs = {n: t.fold.simd for n, t in enumerate(self.nest.tasks) if t.fold}
-            if all(signs.values()):
-                clauses = " ".join(f"reduction({sign}:acc{n})" for n, sign in signs.items())
-                inner[-1] = f"\n#pragma omp simd {clauses}\n{inner[-1]}"
-        body = [*outer, "{", *(begin for begin, _ in folds), *inner, "{", *self.lines, "}", *(end for _, end in folds), "}"]
+            clauses = " ".join(f"reduction({sign}:acc{n})" for n, sign in signs.items())
+            rows = self._vector(loops[-1], self.lines, clauses) if all(signs.values()) else [inner[-1], "{", *self.lines, "}"]
+            body = [*outer, "{", *begins, *inner[:-1], *rows, *ends, "}"]
         declared = [
             f"{'' if buffer in self.nest.writes else 'const '}{C_TYPES[buffer.dtype]} *restrict {name} = {buffer.token};"
             for buffer, name in self.pointers.items()
         ]
         return "{ " + "\n".join([*declared, *body]) + " }"
+
+    def _vector(self, loop: tuple[str, int], lines: list[str], clauses: str = "") -> list[str]:
+        """A loop by vector instructions: first as many as fill the widest there are, then, in another, what is left."""
+        (i, count), lanes = loop, 16 if self.single else 8
+        main = count // lanes * lanes
+        inside = ["{", *lines, "}"]
+        if not main or count - main < lanes // 4 or len(lines) > LONGEST:
+            return [f"\n#pragma omp simd {clauses}\n{_loop(i, count)}", *inside]
+        rest = f"\n#pragma omp simd simdlen({lanes // 4}) {clauses}\n{_loop(i, count, main)}"
+        return ["{", f"\n#pragma omp simd {clauses}\n{_loop(i, main)}", *inside, rest, *inside, "}"]
+
+
+def _loop(i: str, count: int, begin: int = 0) -> str:
+    return f"for (int64_t {i} = {begin}; {i} < {count}; ++{i})"
 
 
 def write(value: Value, out: Array) -> Nest:
