@@ -161,37 +161,38 @@ class Inlined:
     def repeat(self, held: tuple[Tensor, ...], state: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...] | None:
         """``count`` times ``state = self(*held, *state)`` in one call, where a step of one chain becomes C; else None.
 
-        All tensors, ``[chain, …]``, are of one chain each, and what a chain becomes depends on no other.
+        All tensors, ``[chain, …]``, are of one chain each, and what a chain becomes depends on no other. Without a state it
+        is ``self(*held)``.
         """
-        key = _kinds((*held, *state)), len(held)
+        every = (*held, *state)
+        key = _kinds(every), len(held)
         if key not in self.loops:
-            self.loops[key] = self._loop(held, state)
+            self.loops[key] = self._loop(every, len(held))
         made = self.loops[key]
         if made is None:
             return None
         loop, evaluations = made
-        inputs = (t.contiguous() for t in (*held, *state, *self.log_joint.tensors))
-        self.log_joint.evaluations += evaluations * len(state[0]) * count
-        return loop(count, *inputs)
+        outputs = loop(count, *(t.contiguous() for t in (*every, *self.log_joint.tensors)))
+        self.log_joint.evaluations += evaluations * every[0].shape[0] * count
+        return outputs
 
     @property
-    def loops_made(self) -> bool:
+    def looped(self) -> bool:
+        """Whether some such calls are C."""
         return any(made is not None for made in self.loops.values())
 
-    def _loop(self, held: tuple[Tensor, ...], state: tuple[Tensor, ...]) -> tuple[Loop, int] | None:
+    def _loop(self, every: tuple[Tensor, ...], state: int) -> tuple[Loop, int] | None:
         """The loop, and its gradients for one step of one chain."""
-        every = (*held, *state)
-        if any(t.device.type != "cpu" or t.dim() == 0 or len(t) != len(state[0]) for t in every):
-            return None
-        if not self.log_joint.loops():
+        chains = {len(t) if t.dim() else 0 for t in every}
+        if len(chains) > 1 or any(t.device.type != "cpu" for t in every) or not self.log_joint.loops():
             return None
         one = tuple(t[:1].contiguous() for t in every)
         built = self._build(one)
         if built is None:
             return None
-        (graph, evaluations), inputs = built, (*one, *(t.contiguous() for t in self.log_joint.tensors))
-        loop = compile_loop(graph.graph, inputs, len(every), len(held))
-        if loop is None or not same_outputs(loop(1, *inputs), graph.graph, inputs):
+        (made, evaluations), inputs = built, (*one, *(t.contiguous() for t in self.log_joint.tensors))
+        loop = compile_loop(made.graph, inputs, len(every), state)
+        if loop is None or not same_outputs(loop(1, *inputs), made.graph, inputs):
             return None
         return loop, evaluations
 

@@ -149,7 +149,7 @@ class LogJoint:
     def compiled(self) -> bool:
         """Whether calls go through compiled code: asked for, worth the wait so far, and agreeing with the graph."""
         inlined = [made[0] for step in self._inlined.values() for made in step.graphs.values() if made]
-        return any(step.loops_made for step in self._inlined.values()) or any(isinstance(g, Compiled) and g.call is not g.graph for g in (*self._graphs.values(), *inlined))
+        return any(step.looped for step in self._inlined.values()) or any(isinstance(g, Compiled) and g.call is not g.graph for g in (*self._graphs.values(), *inlined))
 
     def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
         """``f(log_joint, *tensors) -> tensors`` as ``(*tensors) -> tensors``: with ``compile``, one graph of both.

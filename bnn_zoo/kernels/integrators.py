@@ -105,19 +105,23 @@ def whole_step(metric: type) -> Callable[..., Phase]:
 
 
 def in_one_call(
-    log_joint: LogJointFn,
-    f: Callable[..., tuple[Tensor, ...]],
-    held: tuple[Tensor, ...],
-    state: tuple[Tensor, ...],
-    count: int,
+    log_joint: LogJointFn, f: Callable[..., Any], held: tuple[Tensor, ...], state: tuple[Tensor, ...], count: int = 1
 ) -> tuple[Tensor, ...] | None:
-    """``count`` times ``state = f(log_joint, *held, *state)``, where the log joint makes that one call; else None.
+    """``count`` times ``state = f(log_joint, *held, *state)``, where the log joint makes that one call; else None. Without a
+    state, ``f(log_joint, *held)``.
 
     All tensors are ``[chain, …]``, and what becomes of a chain depends on no other.
     """
     whole: Any = inline(log_joint, f)
     made: tuple[Tensor, ...] | None = None if is_plain(whole) else whole.repeat(held, state, count)
     return made
+
+
+def for_each_chain(log_joint: LogJointFn, f: Callable[..., Any], *tensors: Tensor) -> tuple[Tensor, ...]:
+    """``f(log_joint, *tensors)``, in one call where the log joint makes it so; f treats each chain of ``[chain, …]`` alike."""
+    made = in_one_call(log_joint, f, tensors, ())
+    outputs: tuple[Tensor, ...] = f(log_joint, *tensors) if made is None else made
+    return outputs
 
 
 def leapfrog(log_joint: LogJointFn, metric: Metric, step: Tensor, phase: Phase, count: int = 1) -> Phase:

@@ -35,7 +35,7 @@ def compile_loop(graph: fx.GraphModule, inputs: Sequence[Tensor], chained: int, 
     """``graph``, one step of one chain, as one call for many steps of many chains; None as ``compile_small``.
 
     The first ``chained`` inputs and all outputs have an axis of one chain in front; the outputs are what the inputs from
-    number ``state`` to there become.
+    number ``state`` to there become, if there are any.
     """
     program = _program(graph, inputs)
     try:

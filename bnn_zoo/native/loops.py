@@ -30,7 +30,7 @@ int loop(void *const *p, char *w, int64_t chains, int64_t steps) {{
         q[s] = (steps - n) % 2 ? w + spare[o] : (char *)p[s] + c * stride[s];
       }}
       if (run(q, w)) return 1;
-      for (int o = 0; o < {outputs}; ++o) q[{state} + o] = q[{slots} - {outputs} + o];
+      for (int o = 0; o < {fed}; ++o) q[{state} + o] = q[{slots} - {outputs} + o];
     }}
   }}
   return 0;
@@ -42,7 +42,8 @@ class Loop:
     """``count`` steps: ``(count, *held, *state, *shared) -> state``, all contiguous and of the shapes that it was made for.
 
     Of the program's inputs the first ``chained``, and all outputs, have an axis of one chain in front, which here is that of
-    all; the others are shared. Its outputs are, in this order, what the inputs from number ``state`` on become.
+    all; the others are shared. The inputs from number ``state`` to there become its outputs at each step; where there are
+    none, there is one step.
     """
 
     def __init__(self, program: Program, run: Any, size: int) -> None:
@@ -53,7 +54,7 @@ class Loop:
         self.own = threading.local()
 
     def __call__(self, count: int, *inputs: Tensor) -> tuple[Tensor, ...]:
-        chains = len(inputs[0])
+        chains = inputs[0].shape[0]
         outputs = tuple(torch.empty((chains, *shape), dtype=dtype, device="cpu") for shape, dtype in self.shapes)
         pointers = self.pointers(*[t.data_ptr() for t in inputs], *self.fixed, *[t.data_ptr() for t in outputs])
         try:
@@ -68,10 +69,11 @@ class Loop:
 
 
 def looped(program: Program, chained: int, state: int) -> Loop | None:
-    """The program as a loop; None where no compiler works. Raises Unsupported for outputs that are not the state."""
+    """The program as a loop; None where no compiler works. Raises Unsupported for outputs that are not the next state, or
+    not of one chain."""
     inputs, outputs = program.inputs, [a for a in program.outputs if a is not None]
-    fed = inputs[state : state + len(outputs)]
-    if chained != state + len(outputs) or [_kind(a) for a in fed] != [_kind(a) for a in outputs]:
+    fed = inputs[state:chained]
+    if (fed and [_kind(a) for a in fed] != [_kind(a) for a in outputs]) or any(a.shape[:1] != (1,) for a in outputs):
         raise Unsupported("outputs that are not the next state")
     text, size = source(program)
     strides = [_bytes(a) if n < chained else 0 for n, a in enumerate(inputs)] + [0] * len(program.constants)
@@ -81,7 +83,7 @@ def looped(program: Program, chained: int, state: int) -> Loop | None:
         spares.append(size)
         size += -(-max(_bytes(array), 1) // LINE) * LINE
     text += LOOP.format(
-        strides=_listed(strides), spares=_listed(spares), slots=program.slots, outputs=len(outputs), state=state
+        strides=_listed(strides), spares=_listed(spares), slots=program.slots, outputs=len(outputs), state=state, fed=len(fed)
     )
     run = load(text, optimisation(program), "loop")
     return None if run is None else Loop(program, run, size)
