@@ -181,6 +181,7 @@ class Inlined:
         """Whether some such calls are C."""
         return any(made is not None for made in self.loops.values())
 
+    @gently()
     def _loop(self, every: tuple[Tensor, ...], state: int) -> tuple[Loop, int] | None:
         """The loop, and its gradients for one step of one chain."""
         chains = {len(t) if t.dim() else 0 for t in every}
@@ -191,10 +192,12 @@ class Inlined:
         if built is None:
             return None
         (made, evaluations), inputs = built, (*one, *(t.contiguous() for t in self.log_joint.tensors))
-        loop = compile_loop(made.graph, inputs, len(every), state)
-        if loop is None or not same_outputs(loop(1, *inputs), made.graph, inputs):
+        try:
+            loop = compile_loop(made.graph, inputs, len(every), state)
+            agrees = loop is not None and same_outputs(loop(1, *inputs), made.graph, inputs)
+        except Exception:  # whatever a compiler stops with: there are other ways
             return None
-        return loop, evaluations
+        return (loop, evaluations) if agrees and loop else None
 
     @gently()
     def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Compiled, int] | None:

@@ -124,6 +124,19 @@ def for_each_chain(log_joint: LogJointFn, f: Callable[..., Any], *tensors: Tenso
     return outputs
 
 
+def repeated(
+    log_joint: LogJointFn, f: Callable[..., Any], held: tuple[Tensor, ...], state: tuple[Tensor, ...], count: int
+) -> tuple[Tensor, ...]:
+    """``count`` times ``state = f(log_joint, *held, *state)``, as ``in_one_call`` or call by call."""
+    made = in_one_call(log_joint, f, held, state, count)
+    if made is not None:
+        return made
+    step = bind(inline(log_joint, f), *held)
+    for _ in range(count):
+        state = step(*state)
+    return state
+
+
 def leapfrog(log_joint: LogJointFn, metric: Metric, step: Tensor, phase: Phase, count: int = 1) -> Phase:
     """``count`` leapfrog steps of size ``step [chain, 1]`` (negative: back in time). Neal 2011, eq. 5.18–5.20."""
     looped = in_one_call(log_joint, whole_step(type(metric)), (*metric, step), phase, count)
