@@ -58,6 +58,8 @@ class Program:
         self.largest = max((t.numel() for t in self.kinds.tensors()), default=0)
         self.known: dict[fx.Node, Any] = {}
         self.inputs: list[Array] = []
+        self.copies: dict[Any, Array] = {}
+        """Of matrices in another order: nothing is written over once it is read."""
         self.outputs: list[Array | None] = []
         nodes = list(graph.graph.nodes)
         for node in nodes:

@@ -21,7 +21,7 @@ FAITHFUL = 1024
 """Terms up to which a sum of float32 is made in float32, by vector instructions in some eight parts."""
 REACH, FULL = 40, 12
 """Statements that a nest is moved over to join another, and tasks in one nest, at most."""
-ACROSS = 256
+ACROSS = 4096
 """Sums that are made side by side, at most."""
 LONGEST = 60
 """Lines of which there are two copies, for a loop and for what is left behind it, at most."""
