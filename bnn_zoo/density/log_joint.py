@@ -28,8 +28,8 @@ from torch.func import grad, jacrev, vmap
 
 from .._scope import factory, seeded
 from .._torch import autograd_works
-from ..types import DataError, Model
 from ..native import suits
+from ..types import DataError, Model
 from .agreement import close
 from .compiled import Compiled, Inlined, prepare
 from .enumeration import enumerated, marginal
@@ -149,7 +149,9 @@ class LogJoint:
     def compiled(self) -> bool:
         """Whether calls go through compiled code: asked for, worth the wait so far, and agreeing with the graph."""
         inlined = [made[0] for step in self._inlined.values() for made in step.graphs.values() if made]
-        return any(step.looped for step in self._inlined.values()) or any(isinstance(g, Compiled) and g.call is not g.graph for g in (*self._graphs.values(), *inlined))
+        looped = any(step.looped for step in self._inlined.values())
+        graphs = (*self._graphs.values(), *inlined)
+        return looped or any(isinstance(g, Compiled) and g.call is not g.graph for g in graphs)
 
     def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
         """``f(log_joint, *tensors) -> tensors`` as ``(*tensors) -> tensors``: with ``compile``, one graph of both.
@@ -176,9 +178,9 @@ class LogJoint:
         graph = self.graph(position)
         if not isinstance(graph, torch.fx.GraphModule):
             return False
-        if "loops" not in graph.meta:
-            graph.meta["loops"] = suits(graph, (position, *self.tensors))
-        found: bool = graph.meta["loops"]
+        if "becomes C" not in graph.meta:
+            graph.meta["becomes C"] = suits(graph, (position, *self.tensors))
+        found: bool = graph.meta["becomes C"]
         return found
 
     def value(self, position: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ def in_one_call(
 
 
 def for_each_chain(log_joint: LogJointFn, f: Callable[..., Any], *tensors: Tensor) -> tuple[Tensor, ...]:
-    """``f(log_joint, *tensors)``, in one call where the log joint makes it so; f treats each chain of ``[chain, …]`` alike."""
+    """``f(log_joint, *tensors)``, in one call where the log joint makes it so; of each chain of ``[chain, …]`` by itself."""
     made = in_one_call(log_joint, f, tensors, ())
     outputs: tuple[Tensor, ...] = f(log_joint, *tensors) if made is None else made
     return outputs

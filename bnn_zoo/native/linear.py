@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .nests import SHORT, fold
+from .bodies import SHORT
+from .nests import fold
 from .operations import as_value
 from .values import C_TYPES, Array, Block, Expression, Statement, Unsupported, Value, contiguous
 

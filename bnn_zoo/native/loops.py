@@ -83,7 +83,12 @@ def looped(program: Program, chained: int, state: int) -> Loop | None:
         spares.append(size)
         size += -(-max(_bytes(array), 1) // LINE) * LINE
     text += LOOP.format(
-        strides=_listed(strides), spares=_listed(spares), slots=program.slots, outputs=len(outputs), state=state, fed=len(fed)
+        strides=_listed(strides),
+        spares=_listed(spares),
+        slots=program.slots,
+        outputs=len(outputs),
+        state=state,
+        fed=len(fed),
     )
     run = load(text, optimisation(program), "loop")
     return None if run is None else Loop(program, run, size)

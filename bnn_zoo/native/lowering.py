@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -83,7 +82,11 @@ class Program:
 
     def _constant(self, value: Tensor) -> Array | Number:
         first = value.flatten()[:1]
-        if value.dtype in SIZES and value.numel() and bool((value == first).all() and (value.signbit() == first.signbit()).all()):
+        if (
+            value.dtype in SIZES
+            and value.numel()
+            and bool((value == first).all() and (value.signbit() == first.signbit()).all())
+        ):
             return Number(first.item(), value.dtype, tuple(value.shape))
         self.constants.append(value.detach().contiguous())
         return self._given(value)
@@ -132,7 +135,7 @@ class Program:
             size, value = fitting(FILLED[name], *args, **kwargs)
             if not isinstance(value, bool | int | float):
                 raise Unsupported(f"{name} with a tensor")
-            return Number(value, _supported(result.dtype), tuple(size))
+            return Number(torch.tensor(value, dtype=_supported(result.dtype)).item(), result.dtype, tuple(size))
         if name in FOLDED:
             return self._fold(name, result, args, kwargs)
         if name in JOINED:
@@ -192,7 +195,7 @@ class Program:
         def view(base: Tensor) -> Any:
             return aten.view.default(base, list(result.shape)) if reshaped else target(base, *rest, **kwargs)
 
-        if isinstance(args[0], Expression) and not several and (seen := _seen(args[0], view)):
+        if isinstance(args[0], Expression) and not several and (seen := args[0].seen(view)):
             return seen
         array = self.array(args[0])
         try:
@@ -249,24 +252,9 @@ class Program:
             self.outputs.append(array)
 
 
-def _seen(value: Expression, view: Callable[[Tensor], Tensor]) -> Expression | None:
-    """The view of a pointwise operation as that operation on views; None where some operand has none."""
-    operands: list[Value] = []
-    for operand in value.operands:
-        if isinstance(operand, Expression):
-            inside = _seen(replace(operand, shape=value.shape), view)
-            if inside is None:
-                return None
-            operands.append(inside)
-        elif isinstance(operand, Array):
-            try:
-                seen = view(operand.expanded(value.shape).model())
-            except RuntimeError:  # strides that no view can have
-                return None
-            operands.append(Array(operand.buffer, tuple(seen.shape), tuple(seen.stride()), int(seen.storage_offset())))
-        else:
-            operands.append(operand)
-    return replace(value, operands=tuple(operands), shape=tuple(view(torch.empty(value.shape, device="meta")).shape))
+def _is_one_number(value: Tensor) -> bool:
+    first = value.flatten()[:1]
+    return bool(value.numel() and (value == first).all() and (value.signbit() == first.signbit()).all())
 
 
 def _folding(name: str, value: Value, out: Array, axes: Sequence[int], count: int) -> Nest:

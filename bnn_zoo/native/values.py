@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -97,6 +97,25 @@ class Expression:
     def __post_init__(self) -> None:
         inside = [operand.depth for operand in self.operands if isinstance(operand, Expression)]
         object.__setattr__(self, "depth", 1 + max(inside, default=0))
+
+    def seen(self, view: Callable[[Tensor], Tensor]) -> Expression | None:
+        """The view of it as the operation on views; None where some operand has none."""
+        operands: list[Value] = []
+        for operand in self.operands:
+            if isinstance(operand, Expression):
+                inside = replace(operand, shape=self.shape).seen(view)
+                if inside is None:
+                    return None
+                operands.append(inside)
+            elif isinstance(operand, Array):
+                try:
+                    seen = view(operand.expanded(self.shape).model())
+                except RuntimeError:  # strides that no view can have
+                    return None
+                operands.append(Array(operand.buffer, tuple(seen.shape), tuple(seen.stride()), int(seen.storage_offset())))
+            else:
+                operands.append(operand)
+        return replace(self, operands=tuple(operands), shape=tuple(view(torch.empty(self.shape, device="meta")).shape))
 
 
 Value = Array | Number | Expression
