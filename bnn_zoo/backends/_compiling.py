@@ -39,7 +39,7 @@ def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0, loo
     seconds = gradients * (joined + between) * OPERATION
     if joined == 0 or seconds <= WAIT_SMALL + joined / PER_SECOND:
         return False
-    return (seconds > WAIT and joined <= MOST) or becomes_c(log_joint, 1 if loops else chains)
+    return (seconds > WAIT and joined <= MOST) or becomes_c(log_joint, chains) or (loops and log_joint.loops(chains))
 
 
 def tiny(log_joint: LogJoint, chains: int, loops: bool = False) -> bool:
@@ -47,7 +47,7 @@ def tiny(log_joint: LogJoint, chains: int, loops: bool = False) -> bool:
     around it: then they stay in one process."""
     work = log_joint.dim * max((row.seen for row in log_joint.rows), default=1) * chains
     small = log_joint.device.type == "cpu" and work <= (TINY_LOOP if loops else TINY)
-    return small and becomes_c(log_joint, 1 if loops else chains)
+    return small and (log_joint.loops(chains) if loops else becomes_c(log_joint, chains))
 
 
 def operations(log_joint: LogJoint, chains: int) -> int:

@@ -185,7 +185,7 @@ class Inlined:
     def _loop(self, every: tuple[Tensor, ...], state: int) -> tuple[Loop, int] | None:
         """The loop, and its gradients for one step of one chain."""
         chains = {len(t) if t.dim() else 0 for t in every}
-        if len(chains) > 1 or any(t.device.type != "cpu" for t in every) or not self.log_joint.loops():
+        if len(chains) > 1 or any(t.device.type != "cpu" for t in every) or not self.log_joint.loops(*chains):
             return None
         one = tuple(t[:1].contiguous() for t in every)
         built = self._build(one)

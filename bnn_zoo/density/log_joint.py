@@ -44,8 +44,9 @@ PATIENCE = 3000
 
 WIDE = 100_000
 """Products of weights and rows from which a graph is ``torch.compile``'s, as a rule."""
-LOOPED = 1_000_000
-"""Products of weights and rows up to which a step of one chain may become C."""
+LOOPED, SIMPLE = 1_000_000, 2_000
+"""Products of weights and rows, and operations of the graph, up to which steps of one chain after the other become C: longer
+ones take seconds to trace once more, for one chain, and calls are no great part of their time."""
 UNROLL, CHEAP = 4, 10_000_000
 """Steps in one graph, where rows × dimensions × chains are few: a call costs a quarter of a millisecond, whatever is in it,
 and that is what the gradient of a network takes at a million."""
@@ -168,18 +169,19 @@ class LogJoint:
         rows = max((row.seen for row in self.rows), default=1)
         return UNROLL if self.compile and rows * self.dim * chains <= CHEAP else 1
 
-    def loops(self) -> bool:
-        """Whether many steps of a sampler should be one call: where the gradient of one chain is a small graph that becomes
-        C. Found out once."""
-        position = torch.zeros(1, self.dim, dtype=self.dtype, device=self.device)
+    def loops(self, chains: int) -> bool:
+        """Whether many steps of a sampler should be one call of C, chain after chain: where the gradient of one chain is a
+        small graph. Found out once."""
         rows = max((row.seen for row in self.rows), default=1)
-        if not self.compile or self.device.type != "cpu" or rows * self.dim > LOOPED:
+        one, all_of_them = (torch.zeros(n, self.dim, dtype=self.dtype, device=self.device) for n in (1, chains))
+        whole = self.graph(all_of_them) if self.device.type == "cpu" and rows * self.dim <= LOOPED else None
+        if not isinstance(whole, torch.fx.GraphModule) or len(whole.graph.nodes) > SIMPLE:
             return False
-        graph = self.graph(position)
+        graph = self.graph(one)
         if not isinstance(graph, torch.fx.GraphModule):
             return False
         if "becomes C" not in graph.meta:
-            graph.meta["becomes C"] = suits(graph, (position, *self.tensors))
+            graph.meta["becomes C"] = suits(graph, (one, *self.tensors))
         found: bool = graph.meta["becomes C"]
         return found
 
