@@ -127,6 +127,7 @@ CASES = {
     "vectors": (lambda x: (torch.dot(x[0, 0], x[1, 1]), torch.mv(x[0], x[1, 1])), (A,)),
     "bmm": (lambda x, y: (y @ x, x.mT @ y, (x.mT @ y.mT) + 1), (A, C)),
     "long products": (lambda x, y: (x @ y, x[0] @ y[:, 0]), (rand(7, 40), rand(40, 3))),
+    "side by side": (lambda x, y: (x @ y, y.sum(1), (y.exp() * y).sum((0, 1))), (rand(3, 4, 21), rand(3, 21, 6))),
     "outer products": (
         lambda x, y: (
             x[:, :, :1] @ y[:, :1],

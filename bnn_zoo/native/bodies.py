@@ -139,7 +139,8 @@ class Body:
             rows = [*(re.sub(r"(acc\d+) =", rf"\1[{count}]; {each} \1[i{self.outer - 1}] =", b) for b in begins), *inner]
             named = [ACC.sub(rf"\g<0>[i{self.outer - 1}]", line) for line in self.lines]
             rows += [*self._vector(loops[self.outer - 1], named), each, "{"]
-            body = [*outer[:-1], *rows, *(ACC.sub(rf"\g<0>[i{self.outer - 1}]", end) for end in ends), "}"]
+            ends = [ACC.sub(rf"\g<0>[i{self.outer - 1}]", end) for end in ends]
+            body = [*outer[:-1], "{", *rows, *ends, "}", "}"]
         else:
             signs = {n: t.fold.simd for n, t in enumerate(self.nest.tasks) if t.fold}
             clauses = " ".join(f"reduction({sign}:acc{n})" for n, sign in signs.items())
