@@ -50,6 +50,7 @@ def test_in_a_run(asked, monkeypatch):
     """Compiled without a word where it pays; ``compile=False`` holds."""
     made = []
     monkeypatch.setattr(compiled, "compile_small", lambda f, _: made.append(f) or f.forward)
+    monkeypatch.setattr(compiled, "compile_loop", lambda *_: None)
     monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT_SMALL", 0.0)
     monkeypatch.setattr("bnn_zoo.backends._compiling.PER_SECOND", 1e9)
     backend = bz.HMC(chains=2, warmup=20, draws=20, processes=1, compile=asked)
@@ -61,10 +62,11 @@ def test_in_a_run(asked, monkeypatch):
 def test_nobody_asked_for_a_compiler(error, monkeypatch):
     """A compiler that stops, with whatever (an AssertionError: torch 2.6 on the wine network), is done without."""
 
-    def no_compiler(f, _):
+    def no_compiler(*_):
         raise error
 
     monkeypatch.setattr(compiled, "compile_small", lambda *_: None)
+    monkeypatch.setattr(compiled, "compile_loop", no_compiler)
     monkeypatch.setattr(compiled, "compile_graph", no_compiler)
     monkeypatch.setattr("bnn_zoo.backends._compiling.WAIT_SMALL", 0.0)
     monkeypatch.setattr("bnn_zoo.backends._compiling.PER_SECOND", 1e9)

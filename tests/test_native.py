@@ -32,6 +32,22 @@ PICKED = torch.randint(4, (3, 4, 4), generator=G)
 PAIRS = (HARD.repeat_interleave(len(HARD)), HARD.repeat(len(HARD)))
 SPD = C @ C.mT + 4.0 * torch.eye(4)
 
+
+def network_layers(w, x, b, v):
+    """A layer with its gradients: one loop over hidden units or over rows, whichever is longer."""
+    h = torch.tanh(w @ x.mT + b[:, None])
+    g = v[:, None] * (1 - h * h)
+    return torch.mv(h.mT, v), g @ x, g.sum(1), torch.mv(h, x[:, 0]), (g @ x).sum(0) * v.sum()
+
+
+def joined_loops(x, y):
+    """What is computed in a loop and read in it, once or again later, in another order too; a sum of sums."""
+    h = x * y
+    k = h.exp() + y
+    centred = k - k.sum(1, keepdim=True)
+    return k.sum(1), (k * x).sum(1), (h.mT + y[:, None]).sum(0), centred, (centred.mT * h.mT).sum(0), k.mT.sum(0).sum()
+
+
 UNARY = ["neg", "abs", "exp", "log", "log1p", "log2", "expm1", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "atan", "tanh"]
 UNARY += [
     "sgn",
@@ -89,7 +105,7 @@ CASES = {
         lambda x: (x.sum(), x.sum(1), x.sum((0, 2), keepdim=True), x.exp().sum(-1), x.mean(0), x.mT.sum(1), x.mean()),
         (A,),
     ),
-    "long sum": (lambda x: (x.sum(), (x * x).sum(0), x.mT.sum(0)), (rand(53, 37),)),
+    "long sum": (lambda x: (x.sum(), (x * x).sum(0), x.mT.sum(0), x[:25].flatten().sum()), (rand(53, 37),)),
     "no terms": (lambda x: (x[:, :0].sum(1), x[:0].sum(0)), (A,)),
     "extremes": (lambda x: (x.amax(1), x.amin((0, 2)), x.amax()), (A,)),
     "extremes of nan": (lambda x, y: (torch.stack([x, y]).amax(0), torch.stack([x, y]).amin(0)), PAIRS),
@@ -111,6 +127,23 @@ CASES = {
     "vectors": (lambda x: (torch.dot(x[0, 0], x[1, 1]), torch.mv(x[0], x[1, 1])), (A,)),
     "bmm": (lambda x, y: (y @ x, x.mT @ y, (x.mT @ y.mT) + 1), (A, C)),
     "long products": (lambda x, y: (x @ y, x[0] @ y[:, 0]), (rand(7, 40), rand(40, 3))),
+    "side by side": (lambda x, y: (x @ y, y.sum(1), (y.exp() * y).sum((0, 1))), (rand(3, 4, 21), rand(3, 21, 6))),
+    "outer products": (
+        lambda x, y: (
+            x[:, :, :1] @ y[:, :1],
+            torch.tanh((x[0, :, :1] @ y[0, :1]).mT).sum(1),
+            (x[1, :, :1] @ y[1, :1])[1:, ::2] + 1,
+        ),
+        (A, C),
+    ),
+    "network": (network_layers, (rand(20, 3), rand(37, 3), rand(20), rand(20))),
+    "short network": (network_layers, (rand(7, 1), rand(101, 1), rand(7), rand(7))),
+    "joined loops": (joined_loops, (rand(6, 21), rand(21))),
+    "square": (lambda x: (x + x.mT, (x * x.mT).sum(0), (x.mT.exp() + 1).sum(1), x.exp().mT * x), (rand(5, 5),)),
+    "one number": (
+        lambda x: (x * torch.full((3, 1, 5), 0.3).to(x), x + torch.zeros(4, 1).to(x), x / (-torch.zeros(5).to(x))),
+        (A,),
+    ),
     "addmm": (
         lambda x, y: (torch.addmm(x[0, :, :4], y[0], y[1], beta=0.5, alpha=2), F.linear(x[0], x[1, :2], x[0, :2, 0])),
         (A, C),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -25,6 +25,7 @@ class ChEES(Hamiltonian):
     other settings are those of ``Hamiltonian``; the mass matrix is diagonal.
     """
 
+    loops: ClassVar[bool] = True
     chains: int = 16
     target_accept: float = 0.651
     max_leapfrogs: int = 1000

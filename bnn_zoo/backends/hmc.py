@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,6 +26,7 @@ class HMC(Hamiltonian):
     ``Hamiltonian``.
     """
 
+    loops: ClassVar[bool] = True
     trajectory_length: float = 2.0
     max_leapfrogs: int = 1000
     jitter: float = 0.5

@@ -17,7 +17,7 @@ from torch.func import functionalize
 from .._interrupt import gently
 from .._scope import random_state_kept
 from .._torch import compile_graph, look_at_cpu, make_fx
-from ..native import compile_small
+from ..native import Loop, compile_loop, compile_small
 from .agreement import same_outputs
 from .noise import same_noise
 
@@ -109,6 +109,7 @@ class Inlined:
     def __init__(self, log_joint: Any, f: Callable[..., tuple[Tensor, ...]]) -> None:
         self.log_joint, self.f = log_joint, f
         self.graphs: dict[Any, tuple[Compiled, int] | None] = {}
+        self.loops: dict[Any, tuple[Loop, int] | None] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         key = _kinds(inputs)
@@ -156,6 +157,47 @@ class Inlined:
             return outputs
 
         return call
+
+    def repeat(self, held: tuple[Tensor, ...], state: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...] | None:
+        """``count`` times ``state = self(*held, *state)`` in one call, where a step of one chain becomes C; else None.
+
+        All tensors, ``[chain, …]``, are of one chain each, and what a chain becomes depends on no other. Without a state it
+        is ``self(*held)``.
+        """
+        every = (*held, *state)
+        key = _kinds(every), len(held)
+        if key not in self.loops:
+            self.loops[key] = self._loop(every, len(held))
+        made = self.loops[key]
+        if made is None:
+            return None
+        loop, evaluations = made
+        outputs = loop(count, *(t.contiguous() for t in (*every, *self.log_joint.tensors)))
+        self.log_joint.evaluations += evaluations * every[0].shape[0] * count
+        return outputs
+
+    @property
+    def looped(self) -> bool:
+        """Whether some such calls are C."""
+        return any(made is not None for made in self.loops.values())
+
+    @gently()
+    def _loop(self, every: tuple[Tensor, ...], state: int) -> tuple[Loop, int] | None:
+        """The loop, and its gradients for one step of one chain."""
+        chains = {len(t) if t.dim() else 0 for t in every}
+        if len(chains) > 1 or any(t.device.type != "cpu" for t in every) or not self.log_joint.loops(*chains):
+            return None
+        one = tuple(t[:1].contiguous() for t in every)
+        built = self._build(one)
+        if built is None:
+            return None
+        (made, evaluations), inputs = built, (*one, *(t.contiguous() for t in self.log_joint.tensors))
+        try:
+            loop = compile_loop(made.graph, inputs, len(every), state)
+            agrees = loop is not None and same_outputs(loop(1, *inputs), made.graph, inputs)
+        except Exception:  # whatever a compiler stops with: there are other ways
+            return None
+        return (loop, evaluations) if agrees and loop else None
 
     @gently()
     def _build(self, inputs: tuple[Tensor, ...]) -> tuple[Compiled, int] | None:

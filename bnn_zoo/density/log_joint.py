@@ -28,6 +28,7 @@ from torch.func import grad, jacrev, vmap
 
 from .._scope import factory, seeded
 from .._torch import autograd_works
+from ..native import suits
 from ..types import DataError, Model
 from .agreement import close
 from .compiled import Compiled, Inlined, prepare
@@ -43,6 +44,9 @@ PATIENCE = 3000
 
 WIDE = 100_000
 """Products of weights and rows from which a graph is ``torch.compile``'s, as a rule."""
+LOOPED, SIMPLE = 1_000_000, 2_000
+"""Products of weights and rows, and operations of the graph, up to which steps of one chain after the other become C: longer
+ones take seconds to trace once more, for one chain, and calls are no great part of their time."""
 UNROLL, CHEAP = 4, 10_000_000
 """Steps in one graph, where rows × dimensions × chains are few: a call costs a quarter of a millisecond, whatever is in it,
 and that is what the gradient of a network takes at a million."""
@@ -146,7 +150,9 @@ class LogJoint:
     def compiled(self) -> bool:
         """Whether calls go through compiled code: asked for, worth the wait so far, and agreeing with the graph."""
         inlined = [made[0] for step in self._inlined.values() for made in step.graphs.values() if made]
-        return any(isinstance(g, Compiled) and g.call is not g.graph for g in (*self._graphs.values(), *inlined))
+        looped = any(step.looped for step in self._inlined.values())
+        graphs = (*self._graphs.values(), *inlined)
+        return looped or any(isinstance(g, Compiled) and g.call is not g.graph for g in graphs)
 
     def inline(self, f: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
         """``f(log_joint, *tensors) -> tensors`` as ``(*tensors) -> tensors``: with ``compile``, one graph of both.
@@ -162,6 +168,22 @@ class LogJoint:
         """Steps that a sampler's compiled graph should make in one call: several only where a gradient is cheap."""
         rows = max((row.seen for row in self.rows), default=1)
         return UNROLL if self.compile and rows * self.dim * chains <= CHEAP else 1
+
+    def loops(self, chains: int) -> bool:
+        """Whether many steps of a sampler should be one call of C, chain after chain: where the gradient of one chain is a
+        small graph. Found out once."""
+        rows = max((row.seen for row in self.rows), default=1)
+        one, all_of_them = (torch.zeros(n, self.dim, dtype=self.dtype, device=self.device) for n in (1, chains))
+        whole = self.graph(all_of_them) if self.device.type == "cpu" and rows * self.dim <= LOOPED else None
+        if not isinstance(whole, torch.fx.GraphModule) or len(whole.graph.nodes) > SIMPLE:
+            return False
+        graph = self.graph(one)
+        if not isinstance(graph, torch.fx.GraphModule):
+            return False
+        if "becomes C" not in graph.meta:
+            graph.meta["becomes C"] = suits(graph, (one, *self.tensors))
+        found: bool = graph.meta["becomes C"]
+        return found
 
     def value(self, position: Tensor) -> Tensor:
         """Log joint ``[…]`` of positions ``[…, dim]``, without gradient."""

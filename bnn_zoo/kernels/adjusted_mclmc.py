@@ -15,7 +15,7 @@ from torch import Tensor
 from .._tree import node
 from ..types import LogJointFn, Randomness
 from .hmc import DIVERGENCE, HMCInfo, HMCState, _column, init
-from .integrators import inline
+from .integrators import repeated
 from .isokinetic import LEAPFROG, check_splitting, trajectory, unit
 from .metric import Diagonal
 
@@ -53,14 +53,11 @@ class AdjustedMCLMC:
         metric, step_size, *given = parameters
         length = given[0] if given else self.trajectory_length
         count = min(max(1, ceil(2.0 * random.common() * length / float(step_size.mean()))), self.max_steps)
-        move = inline(target, isokinetic(self.coefficients))
         x, value, gradient = state
-        velocity, error = unit(random.normal(x.shape[-1])), torch.zeros_like(value)
+        start = x, unit(random.normal(x.shape[-1])), value, gradient, torch.zeros_like(value)
         (variance,) = metric
-        scale = variance.sqrt() * x.shape[-1] ** 0.5
-        for _ in range(count):
-            x, velocity, value, gradient, change = move(x, velocity, value, gradient, scale, step_size)
-            error = error + change
+        held = variance.sqrt() * x.shape[-1] ** 0.5, step_size
+        x, _, value, gradient, error = repeated(target, isokinetic(self.coefficients), held, start, count)
         error = torch.nan_to_num(error, nan=torch.inf)
         rate = torch.exp(-error).clamp(max=1.0)
         accept = random.uniform() < rate
@@ -72,12 +69,12 @@ class AdjustedMCLMC:
 
 @cache
 def isokinetic(coefficients: tuple[float, ...]) -> Callable[..., tuple[Tensor, ...]]:
-    """One step as a function of tensors: ``(log_joint, x, u, value, gradient, σ, ε) -> (x, u, value, gradient, error)``."""
+    """One step as a function of tensors: ``(log_joint, σ, ε, *state) -> state``, which is ``(x, u, value, gradient, error)``
+    with the energy error of all steps so far."""
 
     def move(log_joint: LogJointFn, *tensors: Tensor) -> tuple[Tensor, ...]:
-        *point, scale, step_size = tensors
-        x, u, value, gradient = point
-        new, error = trajectory(log_joint, scale, step_size.unsqueeze(-1), (x, u, value, gradient), coefficients)
-        return *new, error
+        scale, step_size, x, u, value, gradient, error = tensors
+        new, change = trajectory(log_joint, scale, step_size.unsqueeze(-1), (x, u, value, gradient), coefficients)
+        return *new, error + change
 
     return move

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from .._tree import node
 from ..types import LogJointFn, Randomness
-from .integrators import leapfrog
+from .integrators import for_each_chain, leapfrog
 from .metric import Metric, kinetic
 
 DIVERGENCE = 1000.0
@@ -74,16 +76,33 @@ class HMC:
         count = min(max(1, ceil(length / float(step_size.mean()))), self.max_leapfrogs)
         q, value, gradient = state
         p = metric.sample(random)
-        energy = kinetic(metric, p) - value
-        phase = leapfrog(target, metric, step_size.unsqueeze(-1), (q, p, value, gradient), count)
-        error = torch.nan_to_num(kinetic(metric, phase[1]) - phase[2] - energy, nan=torch.inf)
-        rate = torch.exp(-error).clamp(max=1.0)
-        accept = random.uniform() < rate
-        new = HMCState(*(torch.where(_column(accept, b), a, b) for a, b in zip((phase[0], *phase[2:]), state, strict=True)))
-        info = HMCInfo(
-            rate, energy + torch.where(accept, error, 0.0), error, error > DIVERGENCE, torch.full_like(rate, count)
+        start = q, p, value, gradient
+        end = leapfrog(target, metric, step_size.unsqueeze(-1), start, count)
+        *new, rate, energy, error, diverging = for_each_chain(
+            target, metropolis(type(metric)), *metric, random.uniform(), *start, *end
         )
-        return new, info
+        return HMCState(*new), HMCInfo(rate, energy, error, diverging, torch.full_like(rate, count))
+
+
+@cache
+def metropolis(metric: type) -> Callable[..., tuple[Tensor, ...]]:
+    """The end of a trajectory, accepted with probability ``min(1, exp(−energy error))``, or else its start.
+
+    ``(log_joint, *metric, uniform [chain], *start, *end) -> (*state, acceptance rate, energy, its error, diverging)``, start
+    and end being phase points.
+    """
+
+    def choose(_: LogJointFn, *tensors: Tensor) -> tuple[Tensor, ...]:
+        *mass, uniform, q, p, value, gradient, q_end, p_end, value_end, gradient_end = tensors
+        energy = kinetic(metric(*mass), p) - value
+        error = torch.nan_to_num(kinetic(metric(*mass), p_end) - value_end - energy, nan=torch.inf)
+        rate = torch.exp(-error).clamp(max=1.0)
+        accept = uniform < rate
+        pairs = (q_end, q), (value_end, value), (gradient_end, gradient)
+        new = (torch.where(_column(accept, b), a, b) for a, b in pairs)
+        return *new, rate, energy + torch.where(accept, error, 0.0), error, error > DIVERGENCE
+
+    return choose
 
 
 def _column(mask: Tensor, like: Tensor) -> Tensor:

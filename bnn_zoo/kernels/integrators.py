@@ -92,8 +92,57 @@ def limit_of(count: int, device: torch.device) -> Tensor:
     return torch.tensor([count], device=device)
 
 
+@cache
+def whole_step(metric: type) -> Callable[..., Phase]:
+    """One leapfrog step from a phase point to the next: ``(log_joint, *metric, step [chain, 1], *phase) -> Phase``."""
+    leap = one_step(metric)
+
+    def step(log_joint: LogJointFn, *tensors: Tensor) -> Phase:
+        *held, q, p, _, gradient = tensors
+        return leap(log_joint, *held, q, p, gradient)
+
+    return step
+
+
+def in_one_call(
+    log_joint: LogJointFn, f: Callable[..., Any], held: tuple[Tensor, ...], state: tuple[Tensor, ...], count: int = 1
+) -> tuple[Tensor, ...] | None:
+    """``count`` times ``state = f(log_joint, *held, *state)``, where the log joint makes that one call; else None. Without a
+    state, ``f(log_joint, *held)``.
+
+    All tensors are ``[chain, …]``, and what becomes of a chain depends on no other.
+    """
+    whole: Any = inline(log_joint, f)
+    made: tuple[Tensor, ...] | None = None if is_plain(whole) else whole.repeat(held, state, count)
+    return made
+
+
+def for_each_chain(log_joint: LogJointFn, f: Callable[..., Any], *tensors: Tensor) -> tuple[Tensor, ...]:
+    """``f(log_joint, *tensors)``, in one call where the log joint makes it so; of each chain of ``[chain, …]`` by itself."""
+    made = in_one_call(log_joint, f, tensors, ())
+    outputs: tuple[Tensor, ...] = f(log_joint, *tensors) if made is None else made
+    return outputs
+
+
+def repeated(
+    log_joint: LogJointFn, f: Callable[..., Any], held: tuple[Tensor, ...], state: tuple[Tensor, ...], count: int
+) -> tuple[Tensor, ...]:
+    """``count`` times ``state = f(log_joint, *held, *state)``, as ``in_one_call`` or call by call."""
+    made = in_one_call(log_joint, f, held, state, count)
+    if made is not None:
+        return made
+    step = bind(inline(log_joint, f), *held)
+    for _ in range(count):
+        state = step(*state)
+    return state
+
+
 def leapfrog(log_joint: LogJointFn, metric: Metric, step: Tensor, phase: Phase, count: int = 1) -> Phase:
     """``count`` leapfrog steps of size ``step [chain, 1]`` (negative: back in time). Neal 2011, eq. 5.18–5.20."""
+    looped = in_one_call(log_joint, whole_step(type(metric)), (*metric, step), phase, count)
+    if looped is not None:
+        q, p, value, gradient = looped
+        return q, p, value, gradient
     q, p, value, gradient = phase
     at_once = unroll(log_joint, len(q))
     if at_once == 1:

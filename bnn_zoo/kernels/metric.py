@@ -57,4 +57,4 @@ class Dense(NamedTuple):
         return torch.linalg.solve_triangular(L.mT, z.unsqueeze(-1), upper=True).squeeze(-1)  # p = L⁻ᵀ z
 
     def velocity(self, p: Tensor) -> Tensor:
-        return (self.covariance @ p.unsqueeze(-1)).squeeze(-1)
+        return (p.unsqueeze(-2) @ self.covariance).squeeze(-2)  # symmetric, and so read along its rows

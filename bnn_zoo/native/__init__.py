@@ -14,10 +14,11 @@ from torch.linalg import LinAlgError
 
 from .._torch import written_out
 from .library import compiled
+from .loops import Loop, looped
 from .lowering import Program, known
 from .values import Unsupported
 
-__all__ = ["Unsupported", "compile_small", "suits"]
+__all__ = ["Loop", "Unsupported", "compile_loop", "compile_small", "suits"]
 
 LARGEST, PRODUCTS = 50_000, 1_000_000
 """Numbers in the largest tensor, and multiplications in matrix products, up to which this is faster than torch.compile."""
@@ -28,6 +29,19 @@ def compile_small(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[.
     operation that no C is written for, or no C compiler works."""
     program = _program(graph, inputs)
     return None if program is None else compiled(program)
+
+
+def compile_loop(graph: fx.GraphModule, inputs: Sequence[Tensor], chained: int, state: int) -> Loop | None:
+    """``graph``, one step of one chain, as one call for many steps of many chains; None as ``compile_small``.
+
+    The first ``chained`` inputs and all outputs have an axis of one chain in front; the outputs are what the inputs from
+    number ``state`` to there become, if there are any.
+    """
+    program = _program(graph, inputs)
+    try:
+        return None if program is None else looped(program, chained, state)
+    except Unsupported:
+        return None
 
 
 def suits(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> bool:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .lowering import Program
+from .nests import Nest, joined
 from .operations import PRELUDE
 from .values import C_TYPES, SIZES, Buffer, Statement
 
@@ -35,7 +36,7 @@ FLAGS = ("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11",
 
 def source(program: Program) -> tuple[str, int]:
     """The C of a program, ``int run(void *const *p, char *w)``, which gives 0 if all went well, and the bytes of w."""
-    statements = _needed(program)
+    statements = joined(_needed(program), {a.buffer for a in program.outputs if a is not None})
     places, size = _placed(statements)
 
     def address(match: re.Match[str]) -> str:
@@ -53,10 +54,10 @@ def source(program: Program) -> tuple[str, int]:
     return "\n".join([PRELUDE, *functions, f"int run(void *const *p, char *w) {{ return {calls}; }}\n"]), size
 
 
-def _needed(program: Program) -> list[Statement]:
+def _needed(program: Program) -> list[Statement | Nest]:
     """Statements without those whose results nobody reads."""
     wanted = {a.buffer for a in program.outputs if a is not None}
-    kept: list[Statement] = []
+    kept: list[Statement | Nest] = []
     for statement in reversed(program.statements):
         if statement.writes & wanted:
             wanted |= statement.reads
@@ -64,7 +65,7 @@ def _needed(program: Program) -> list[Statement]:
     return kept[::-1]
 
 
-def _placed(statements: Sequence[Statement]) -> tuple[dict[int, Buffer | tuple[int, torch.dtype]], int]:
+def _placed(statements: Sequence[Statement | Nest]) -> tuple[dict[int, Buffer | tuple[int, torch.dtype]], int]:
     """Where each buffer lies: itself if it is passed in, else its offset in the workspace, where memory is used again."""
     used = [sorted(s.reads | s.writes, key=lambda buffer: buffer.serial) for s in statements]
     last = {buffer: n for n, buffers in enumerate(used) for buffer in buffers}
@@ -88,8 +89,11 @@ def _placed(statements: Sequence[Statement]) -> tuple[dict[int, Buffer | tuple[i
     return places, size
 
 
-def load(text: str, optimise: Sequence[str]) -> Any:
-    """``run`` of this C, compiled if the cache has it not; None where there is no C compiler, or it fails."""
+def load(text: str, optimise: Sequence[str], entry: str = "run") -> Any:
+    """A function of this C, compiled if the cache has it not; None where there is no C compiler, or it fails.
+
+    ``run`` takes microseconds; ``loop`` may take seconds, in which other threads of Python go on.
+    """
     compiler = _compiler()
     if compiler is None:
         return None
@@ -102,10 +106,11 @@ def load(text: str, optimise: Sequence[str]) -> Any:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if not _compile(command, text, path):
                     return None
-            run = ctypes.PyDLL(str(path)).run
+            run = ctypes.PyDLL(str(path)).run if entry == "run" else ctypes.CDLL(str(path)).loop
         except OSError:  # a folder that cannot be written to, or that programs must not lie in
             continue
-        run.argtypes, run.restype = (ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int
+        numbers = () if entry == "run" else (ctypes.c_int64, ctypes.c_int64)
+        run.argtypes, run.restype = (ctypes.c_void_p, ctypes.c_void_p, *numbers), ctypes.c_int
         return run
     return None
 
@@ -192,5 +197,10 @@ class Native:
 def compiled(program: Program) -> Callable[..., tuple[Tensor, ...]] | None:
     """The program as a function; None where no compiler works."""
     text, size = source(program)
-    run = load(text, ("-O1",) if len(program.statements) > LONG else ("-O2", "-ftree-vectorize"))
+    run = load(text, optimisation(program))
     return None if run is None else Native(program, run, size)
+
+
+def optimisation(program: Program) -> tuple[str, ...]:
+    """The compiler's options for a program of this length."""
+    return ("-O1",) if len(program.statements) > LONG else ("-O2", "-ftree-vectorize")

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from .bodies import SHORT
+from .nests import fold
 from .operations import as_value
-from .values import C_TYPES, Array, Block, Expression, Statement, Unsupported, Value, contiguous, fold
+from .values import C_TYPES, Array, Block, Expression, Statement, Unsupported, Value, contiguous
 
 if TYPE_CHECKING:
     from .lowering import Program
+
+
+WORTH = 8
+"""Times that a matrix must be read for a copy of it in better order."""
 
 
 def product(program: Program, result: Tensor, a: Value, b: Value) -> Array:
@@ -22,6 +28,11 @@ def product(program: Program, result: Tensor, a: Value, b: Value) -> Array:
     a = Array(a.buffer, (1, *a.shape), (0, *a.strides), a.offset) if vectors[0] else a
     b = Array(b.buffer, (*b.shape, 1), (*b.strides, 0), b.offset) if vectors[1] else b
     (*batch, i, k), j = a.shape, b.shape[-1]
+    count = math.prod((*batch, i, j, k))
+    if k > SHORT:  # vector instructions go along k, otherwise along j
+        a, b = _along(program, a, -1, count), _along(program, b, -2, count)
+    else:
+        b = _along(program, b, -1, count)
     left = Array(a.buffer, (*batch, i, 1, k), (*a.strides[:-1], 0, a.strides[-1]), a.offset)
     right = Array(b.buffer, (*batch, 1, j, k), (*b.strides[:-2], 0, b.strides[-1], b.strides[-2]), b.offset)
     terms = Expression("{0} * {1}", (left, right), a.dtype, (*batch, i, j, k), a.dtype)
@@ -30,6 +41,16 @@ def product(program: Program, result: Tensor, a: Value, b: Value) -> Array:
     real = a.dtype.is_floating_point
     program.statements.append(fold(terms, out, [len(batch) + 2], "0", "acc += x;", "double" if real else "int64_t", "+"))
     return Array(out.buffer, tuple(result.shape), contiguous(result.shape))
+
+
+def _along(program: Program, m: Array, axis: int, count: int) -> Array:
+    """A matrix that lies in memory along this axis, copied where so many terms make up for that."""
+    if m.strides[axis] in (0, 1) or count < WORTH * math.prod(m.shape):
+        return m
+    key = m.buffer, m.shape, m.strides, m.offset, axis
+    if key not in program.copies:
+        program.copies[key] = program.ordered(m) if axis == -1 else _transposed(program.ordered(_transposed(m)))
+    return program.copies[key]
 
 
 def added_product(program: Program, result: Tensor, c: Value, a: Value, b: Value, *, beta: Any = 1, alpha: Any = 1) -> Array:

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, fx
 
 from . import routines
+from .nests import Nest, fold, write
 from .operations import POINTWISE, as_value, fitting, pointwise, suffixed
-from .values import C_TYPES, SIZES, Array, Buffer, Expression, Number, Statement, Unsupported, Value, contiguous, fold, write
+from .values import C_TYPES, SIZES, Array, Buffer, Expression, Number, Statement, Unsupported, Value, contiguous
 
 aten = torch.ops.aten
 VIEWS = {"expand", "permute", "t", "transpose", "select", "slice", "unbind", "split", "split_with_sizes", "diagonal"}
 VIEWS |= {"squeeze", "unsqueeze", "view", "reshape", "_unsafe_view"}
+SEEN = {"expand", "permute", "t", "transpose", "select", "slice", "squeeze", "unsqueeze", "view", "reshape", "_unsafe_view"}
+"""Views that pointwise operations are written through."""
 SAME = {"alias", "detach", "lift_fresh_copy", "clone"}
 FILLED: dict[str, Callable[..., tuple[Any, Any]]] = {
     "empty_like": lambda like, **_: (like.shape, 0),
@@ -33,6 +36,8 @@ FILLED: dict[str, Callable[..., tuple[Any, Any]]] = {
 }
 FOLDED = {"sum", "mean", "amax", "amin", "any", "all"}
 JOINED = {"cat", "stack"}
+OUTER = {"mm", "bmm"}
+"""Products that are pointwise where there is one term to a sum."""
 OTHERS = {"getitem", "where", "masked_fill", "_to_copy", "to", "copy"}
 DEEP = 50
 """Operations that one loop makes one inside the other, at most."""
@@ -42,7 +47,7 @@ class Program:
     """Statements that compute the outputs of a graph, for inputs of these shapes and dtypes, all contiguous."""
 
     def __init__(self, graph: fx.GraphModule, inputs: Sequence[Tensor]) -> None:
-        self.graph, self.statements = graph, list[Statement]()
+        self.graph, self.statements = graph, list[Statement | Nest]()
         self.constants: list[Tensor] = []
         self.slots = self.buffers = 0
         self.products = 0
@@ -51,11 +56,15 @@ class Program:
         self.kinds.run(*inputs)
         self.largest = max((t.numel() for t in self.kinds.tensors()), default=0)
         self.known: dict[fx.Node, Any] = {}
+        self.inputs: list[Array] = []
+        self.copies: dict[Any, Array] = {}
+        """Of matrices in another order: nothing is written over once it is read."""
         self.outputs: list[Array | None] = []
         nodes = list(graph.graph.nodes)
         for node in nodes:
             if node.op == "placeholder":
                 self.known[node] = self._given(self.kinds.of[node])
+                self.inputs.append(self.known[node])
         for node in nodes:
             if node.op == "get_attr":
                 self.known[node] = self._constant(self.kinds.of[node])
@@ -71,7 +80,14 @@ class Program:
         self.slots += 1
         return Array(self._buffer(like.dtype, like.numel(), self.slots - 1), shape, contiguous(shape))
 
-    def _constant(self, value: Tensor) -> Array:
+    def _constant(self, value: Tensor) -> Array | Number:
+        first = value.flatten()[:1]
+        if (
+            value.dtype in SIZES
+            and value.numel()
+            and bool((value == first).all() and (value.signbit() == first.signbit()).all())
+        ):
+            return Number(first.item(), value.dtype, tuple(value.shape))
         self.constants.append(value.detach().contiguous())
         return self._given(value)
 
@@ -119,11 +135,14 @@ class Program:
             size, value = fitting(FILLED[name], *args, **kwargs)
             if not isinstance(value, bool | int | float):
                 raise Unsupported(f"{name} with a tensor")
-            return Number(value, _supported(result.dtype), tuple(size))
+            return Number(torch.tensor(value, dtype=_supported(result.dtype)).item(), result.dtype, tuple(size))
         if name in FOLDED:
             return self._fold(name, result, args, kwargs)
         if name in JOINED:
             return self._join(name, result, *args, **kwargs)
+        if name in OUTER and len(args[0].shape) == len(args[1].shape) and args[0].shape[-1] == 1:
+            made = Expression("{0} * {1}", tuple(args), result.dtype, tuple(result.shape), result.dtype)
+            return made if self._once(node) else self.array(made)
         if name in routines.TABLE:
             return fitting(routines.TABLE[name], self, result, *args, **kwargs)
         return self._pointwise(node, name, result, args, kwargs)
@@ -159,7 +178,10 @@ class Program:
         """Whether one loop alone will read it."""
         if len(node.users) != 1:
             return False
-        name = _name(next(iter(node.users)).target)
+        (user,) = node.users
+        name = _name(user.target)
+        if name in SEEN:
+            return user.args[0] is node and Program._once(user)
         return not any(name in table for table in (SAME, VIEWS, routines.TABLE, FILLED))
 
     def _view(self, target: Any, name: str, result: Any, args: Any, kwargs: Any) -> Any:
@@ -167,12 +189,17 @@ class Program:
         if isinstance(args[0], Number):
             same = [Number(args[0].value, args[0].dtype, tuple(r.shape)) for r in (result if several else [result])]
             return same if several else same[0]
-        array = self.array(args[0])
-        rest = [a.model() if isinstance(a, Array) else a for a in args[1:]]
         reshaped = name in ("view", "reshape", "_unsafe_view")
+        rest = [a.model() if isinstance(a, Array) else a for a in args[1:]]
+
+        def view(base: Tensor) -> Any:
+            return aten.view.default(base, list(result.shape)) if reshaped else target(base, *rest, **kwargs)
+
+        if isinstance(args[0], Expression) and not several and (seen := args[0].seen(view)):
+            return seen
+        array = self.array(args[0])
         try:
-            base = array.model()
-            made = aten.view.default(base, list(result.shape)) if reshaped else target(base, *rest, **kwargs)
+            made = view(array.model())
         except RuntimeError:  # strides that no view can have
             array = self.ordered(array)
             made = aten.view.default(array.model(), list(result.shape))
@@ -190,6 +217,8 @@ class Program:
             value = self.array(value)
         dtype = _supported(result.dtype)
         kept = tuple(1 if d in axes else size for d, size in enumerate(value.shape))
+        if math.prod(kept) == math.prod(value.shape) and name not in ("any", "all") and dtype == value.dtype:
+            return self._view(aten.view.default, "view", result, (value, list(result.shape)), {})  # of one term each
         out = self.new(kept, dtype)
         self.statements.append(_folding(name, value, out, axes, math.prod(value.shape[d] for d in axes)))
         return Array(out.buffer, tuple(result.shape), contiguous(result.shape))
@@ -223,7 +252,12 @@ class Program:
             self.outputs.append(array)
 
 
-def _folding(name: str, value: Value, out: Array, axes: Sequence[int], count: int) -> Statement:
+def _is_one_number(value: Tensor) -> bool:
+    first = value.flatten()[:1]
+    return bool(value.numel() and (value == first).all() and (value.signbit() == first.signbit()).all())
+
+
+def _folding(name: str, value: Value, out: Array, axes: Sequence[int], count: int) -> Nest:
     real = value.dtype.is_floating_point
     kind = C_TYPES[value.dtype]
     if name in ("sum", "mean"):

@@ -23,7 +23,7 @@ VECTOR extern double log(double); VECTOR extern float logf(float);
 VECTOR extern double sin(double); VECTOR extern float sinf(float);
 VECTOR extern double cos(double); VECTOR extern float cosf(float);
 #if __GLIBC__ > 2 || __GLIBC_MINOR__ >= 35
-VECTOR extern double tanh(double); VECTOR extern float tanhf(float);
+VECTOR extern double tanh(double);
 VECTOR extern double log1p(double); VECTOR extern float log1pf(float);
 VECTOR extern double expm1(double); VECTOR extern float expm1f(float);
 VECTOR extern double erf(double); VECTOR extern float erff(float);
@@ -42,6 +42,15 @@ static inline T xlogy##f(T a, T b) { return b != b ? NAN : a == 0 ? 0 : a * log#
 static inline T sigmoid##f(T a) { return 1 / (1 + exp##f(-a)); }
 OF_EACH_TYPE(double, )
 OF_EACH_TYPE(float, f)
+/* Of the nearest rational function, odd, of degree 13 over 6, that Eigen and XLA take too: relative error 3e-7. */
+static inline float hyperbolic(float x) {
+  const float b = 7.90531110763549805f, c = x < -b ? -b : x > b ? b : x, s = c * c;
+  float p = -2.76076847742355e-16f, q = 1.19825839466702e-06f;
+  p = p * s + 2.00018790482477e-13f; p = p * s - 8.60467152213735e-11f; p = p * s + 5.12229709037114e-08f;
+  p = p * s + 1.48572235717979e-05f; p = p * s + 6.37261928875436e-04f; p = p * s + 4.89352455891786e-03f;
+  q = q * s + 1.18534705686654e-04f; q = q * s + 2.26843463243900e-03f; q = q * s + 4.89352518554385e-03f;
+  return x > 9 ? 1 : x < -9 ? -1 : p * c / q; }
+#define tanhf hyperbolic
 """
 
 UNARY = {

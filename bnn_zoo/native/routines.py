@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .linear import LINEAR, nested, plainly
-from .values import Array, Block, Expression, Number, Unsupported, Value, write
+from .nests import write
+from .values import Array, Block, Expression, Number, Unsupported, Value
 
 if TYPE_CHECKING:
     from .lowering import Program

@@ -1,10 +1,10 @@
-"""What a value of a graph is while C is written for it, and how the C of one element reads."""
+"""What a value of a graph is while C is written for it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,8 +19,6 @@ C_TYPES = {
 }
 SIZES = {torch.float32: 4, torch.float64: 8, torch.bool: 1, torch.int64: 8, torch.int32: 4}
 Shape = tuple[int, ...]
-SHORT = 16
-"""Terms of a sum up to which vector instructions go over the results and not over the terms."""
 
 
 class Unsupported(Exception):
@@ -100,6 +98,25 @@ class Expression:
         inside = [operand.depth for operand in self.operands if isinstance(operand, Expression)]
         object.__setattr__(self, "depth", 1 + max(inside, default=0))
 
+    def seen(self, view: Callable[[Tensor], Tensor]) -> Expression | None:
+        """The view of it as the operation on views; None where some operand has none."""
+        operands: list[Value] = []
+        for operand in self.operands:
+            if isinstance(operand, Expression):
+                inside = replace(operand, shape=self.shape).seen(view)
+                if inside is None:
+                    return None
+                operands.append(inside)
+            elif isinstance(operand, Array):
+                try:
+                    seen = view(operand.expanded(self.shape).model())
+                except RuntimeError:  # strides that no view can have
+                    return None
+                operands.append(Array(operand.buffer, tuple(seen.shape), tuple(seen.stride()), int(seen.storage_offset())))
+            else:
+                operands.append(operand)
+        return replace(self, operands=tuple(operands), shape=tuple(view(torch.empty(self.shape, device="meta")).shape))
+
 
 Value = Array | Number | Expression
 
@@ -137,33 +154,6 @@ def cast(text: str, old: torch.dtype, new: torch.dtype) -> str:
     if old == new:
         return text
     return f"({text} != 0)" if new == torch.bool else f"(({C_TYPES[new]}){text})"
-
-
-class Element:
-    """The C of one element of values, at the loop variables ``i0``, ``i1``, …: first ``lines``, then the names it gave."""
-
-    def __init__(self, block: Block) -> None:
-        self.block, self.lines = block, list[str]()
-        self.known: dict[tuple[int, torch.dtype | None], str] = {}
-
-    def __call__(self, value: Value, dtype: torch.dtype | None) -> str:
-        """The name of the element of ``value``, as ``dtype`` if given."""
-        if isinstance(value, Number):
-            return literal(value.value, value.dtype if dtype is None else dtype)
-        key = id(value), dtype
-        if key not in self.known:
-            text = self.block.at(value) if isinstance(value, Array) else self._operation(value)
-            self.known[key] = self._named(cast(text, value.dtype, dtype or value.dtype), dtype or value.dtype)
-        return self.known[key]
-
-    def _operation(self, value: Expression) -> str:
-        names = [self(operand, value.inner) for operand in value.operands]
-        return f"({value.template.format(*names)})"
-
-    def _named(self, text: str, dtype: torch.dtype) -> str:
-        name = f"e{len(self.lines)}"
-        self.lines.append(f"const {C_TYPES[dtype]} {name} = {text};")
-        return name
 
 
 class Block:
@@ -219,46 +209,3 @@ def leaves(value: Value) -> list[Array]:
     if isinstance(value, Expression):
         return [array for operand in value.operands for array in leaves(operand)]
     return [value] if isinstance(value, Array) else []
-
-
-def write(value: Value, out: Array) -> Statement:
-    """Each element of ``out`` from the value, broadcast."""
-    block = Block(out.shape, [out, *leaves(value)])
-    element = Element(block)
-    name = element(value, out.dtype)
-    body = "\n".join(
-        [*(block.loop(n) for n in range(len(block.sizes))), "{", *element.lines, f"{block.at(out)} = {name};", "}"]
-    )
-    return block.statement(body, out.buffer)
-
-
-def fold(
-    value: Value, out: Array, axes: Sequence[int], begin: str, step: str, kind: str, simd: str = "", end: str = "acc"
-) -> Statement:
-    """``out``, of the shape of ``value`` with ``axes`` of size 1, as the value folded over them: ``acc`` of the C type
-    ``kind`` begins as ``begin``, and ``step`` is taken for each ``x``; in any order if ``simd`` says by which sign."""
-    shape = value.shape
-    block = Block(shape, [out, *leaves(value)], axes)
-    element = Element(block)
-    name = element(value, None)
-    count = len(block.outer)
-    loops = [block.loop(n) for n in range(count)]
-    inner = [block.loop(n) for n in range(count, len(block.sizes))]
-    if len(inner) == 1 and block.sizes[-1] <= SHORT and loops:  # several results at once, each by itself
-        inner = [f"\n#pragma GCC unroll {SHORT}\n{inner[0]}"]
-        loops[-1] = f"\n#pragma omp simd\n{loops[-1]}"
-        kind = C_TYPES[value.dtype] if value.dtype.is_floating_point and kind == "double" else kind
-    elif inner and simd:
-        inner[-1] = f"\n#pragma omp simd reduction({simd}:acc)\n{inner[-1]}"
-    folded = [
-        "{",
-        f"{kind} acc = {begin};",
-        *inner,
-        "{",
-        *element.lines,
-        f"const {C_TYPES[value.dtype]} x = {name};",
-        step,
-        "}",
-    ]
-    body = "\n".join([*loops, *folded, f"{block.at(out)} = {end};", "}"])
-    return block.statement(body, out.buffer)
