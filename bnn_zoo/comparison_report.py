@@ -130,7 +130,8 @@ def findings(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> dict[s
     for name, o in outcomes.items():
         draws, entry = o.posterior.draws, known.get(name)
         gap = log_density[best] - log_density[name]
-        behind: dict[str, Any] = {"best": best, "behind": float(gap.mean()), "behind_se": float(gap.std()) / math.sqrt(len(gap))}
+        error = float(gap.std()) / math.sqrt(len(gap))
+        behind: dict[str, Any] = {"best": best, "behind": float(gap.mean()), "behind_se": error}
         facts = {} if entry is None else {"exact": entry.facts["exact"], "family": entry.facts["family"]}
         found[name] = Findings(
             chains=draws.chains,
