@@ -65,7 +65,6 @@ OTHERS = {
 
 
 TOO_HARD = {
-    ("ChEES", "sblrc-blr"): "chains do not come down from a start far away: R-hat 1.8 after 1,000 steps of warm-up",
     ("RandomWalk", "arK-arK"): "seven dimensions want more than 100,000 steps a chain",
     ("RandomWalk", "nes1980-nes"): "ten dimensions want more than 100,000 steps a chain",
 }
