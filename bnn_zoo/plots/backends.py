@@ -38,7 +38,7 @@ def efficiency(
                 panel.plot(least, i, "o", color=colour)
                 panel.plot(middle, i, "o", mfc="white", color=colour)
     for panel, unit in zip(axes, ("second", "1,000 gradients"), strict=True):
-        panel.set(xscale="log", xlabel=f"effective draws a {unit}: least (full) and median (open)")
+        panel.set(xscale="log", xlabel=f"effective draws a {unit}\nleast (full) and median (open)")
         panel.set_yticks(range(len(models)), list(models))
         panel.set_ylim(len(models) - 0.5, -0.5)
         panel.grid(axis="x", alpha=0.3)
