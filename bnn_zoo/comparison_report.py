@@ -130,9 +130,12 @@ def findings(table: Table, outcomes: Mapping[str, Outcome], out: Path) -> dict[s
     for name, o in outcomes.items():
         draws, entry = o.posterior.draws, known.get(name)
         gap = log_density[best] - log_density[name]
-        error = float(gap.std()) / math.sqrt(len(gap))
-        behind: dict[str, Any] = {"best": best, "behind": float(gap.mean()), "behind_se": error}
-        facts = {} if entry is None else {"exact": entry.facts["exact"], "family": entry.facts["family"]}
+        behind: dict[str, Any] = {
+            "best": best,
+            "behind": float(gap.mean()),
+            "behind_se": float(gap.std()) / math.sqrt(len(gap)),
+        }
+        facts: dict[str, Any] = {} if entry is None else {"exact": entry.facts["exact"], "family": entry.facts["family"]}
         found[name] = Findings(
             chains=draws.chains,
             draws=draws.draws,
@@ -185,7 +188,8 @@ def _pictures(outcomes: Mapping[str, Outcome], out: Path) -> list[Picture]:
 def versions() -> dict[str, str]:
     """Of this package, of what it stands on, and of the machine."""
     found = {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-    return found | {"machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads of torch"}
+    threads = torch.get_num_threads()
+    return found | {"machine": f"{platform.system()} {platform.machine()}, torch on {threads} thread{'s' * (threads > 1)}"}
 
 
 def _backends(count: int) -> str:

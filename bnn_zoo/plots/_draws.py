@@ -46,11 +46,13 @@ def by_model(obj: Any, name: str = "model") -> dict[str, Any]:
     return dict(obj) if isinstance(obj, Mapping) and not is_container(obj) else {name: obj}
 
 
-def group(obj: Any, name: str) -> Mapping[Any, Any]:
+def group(obj: Any, name: str) -> Mapping[str, Any]:
     """A group's variables; empty without it."""
     if isinstance(obj, xr.DataTree):
-        return dict(obj[name].to_dataset().data_vars) if name in obj.children else {}
-    return obj[name].data_vars if name in obj else {}
+        found = obj[name].to_dataset() if name in obj.children else {}
+    else:
+        found = obj.get(name, {})
+    return {str(variable): found[variable] for variable in found}
 
 
 def sites(obj: Any, of: str = "posterior") -> Mapping[str, Any]:
@@ -82,7 +84,7 @@ def function_values(obj: Any) -> np.ndarray:
         return _joined(obj.function_draws()[0])
     if is_container(obj):
         predicted = group(obj, "predictions")
-        means = {n: v for n, v in predicted.items() if str(n).endswith("_mean")}
+        means = {n: v for n, v in predicted.items() if n.endswith("_mean")}
         found = means or group(obj, "log_likelihood")
         if not found:
             raise KeyError("expected predictions or a log likelihood: export with to_inference_data(test=(x, y))")
@@ -134,8 +136,8 @@ def attributes(obj: Any) -> Mapping[Any, Any]:
     if isinstance(obj, Sampled):
         return obj.draws.attrs
     if isinstance(obj, xr.DataTree):
-        return obj["posterior"].attrs if "posterior" in obj.children else obj.attrs
-    return obj["posterior"].attrs if is_container(obj) and "posterior" in obj else {}
+        return dict((obj["posterior"] if "posterior" in obj.children else obj).attrs)
+    return dict(obj["posterior"].attrs) if is_container(obj) and "posterior" in obj else {}
 
 
 def _joined(found: Mapping[str, Any]) -> np.ndarray:

@@ -38,7 +38,7 @@ def efficiency(
                 panel.plot(least, i, "o", color=colour)
                 panel.plot(middle, i, "o", mfc="white", color=colour)
     for panel, unit in zip(axes, ("second", "1,000 gradients"), strict=True):
-        panel.set(xscale="log", xlabel=f"effective draws a {unit}: least (full) and median (open)")
+        panel.set(xscale="log", xlabel=f"effective draws a {unit}\nleast (full) and median (open)")
         panel.set_yticks(range(len(models)), list(models))
         panel.set_ylim(len(models) - 0.5, -0.5)
         panel.grid(axis="x", alpha=0.3)
@@ -52,14 +52,16 @@ def plot_agreement(reference: Any, others: Any, *, ax: Axes | None = None) -> Ax
     draws and are averaged. others: the same, or ``{model: …}``. The legend gives the share of rows of which both name the
     same class, and the mean total variation (Izmailov et al. 2021, arXiv:2104.14421). Raises ValueError if rows differ.
     """
-    ax, p = axes_or_new(ax), probabilities(reference).values
+    ax, p, widest = axes_or_new(ax), probabilities(reference).values, 0.0
     for i, (name, other) in enumerate(by_model(others).items()):
         q = probabilities(other).values
         distance = np.sort(row_total_variation(p, q))
+        widest = max(widest, float(distance[-1]))
         share = np.arange(1, len(distance) + 1) / len(distance)
         label = f"{name}, agreement {agreement(p, q):.3f}, TV {total_variation(p, q):.3f}"
         ax.step(np.r_[0, distance, 1], np.r_[0, share, 1], where="post", color=PALETTE[i % len(PALETTE)], label=label)
-    ax.set(xlabel="total variation from the reference", ylabel="share of rows within", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set(xlabel="total variation from the reference", ylabel="share of rows within", ylim=(0, 1.02))
+    ax.set_xlim(0, min(1.0, 1.2 * widest) or 1.0)
     return legend(ax)
 
 

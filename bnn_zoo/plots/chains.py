@@ -69,7 +69,7 @@ def function_convergence(f: Any, *, points: int = 20, ax: Any = None) -> np.ndar
     draws rise in a straight line; where they level off, chains are in different places. Single variables:
     ``arviz_plot("plot_ess_evolution", idata, …)``. Returns the Axes ``[2]``. Raises ValueError below four draws.
     """
-    axes = axes_pair(ax)
+    axes, highest = axes_pair(ax), 1.05
     for i, (name, obj) in enumerate(by_model(f).items()):
         values = function_values(obj)
         chains, draws = values.shape[:2]
@@ -86,10 +86,12 @@ def function_convergence(f: Any, *, points: int = 20, ax: Any = None) -> np.ndar
             extreme = worst(each[:, known], 1) if known.any() else middle
             panel.plot(chains * ends, extreme, color=colour, lw=1.5, label=label)
             panel.plot(chains * ends, middle, "--", color=colour, lw=1)
+            if worst is np.max and known.any() and np.isfinite(later := extreme[len(ends) // 2 :]).any():
+                highest = max(highest, later[np.isfinite(later)].max())
     axes[0].axhline(1.01, color="0.5", lw=0.8)
     axes[0].set(xlabel="draws of all chains", ylabel="R-hat of f: worst, median dashed")
     axes[1].set(xlabel="draws of all chains", ylabel="effective draws of f: least, median dashed")
-    axes[0].set_ylim(bottom=0.99)
+    axes[0].set_ylim(0.99, 1 + 1.5 * (highest - 1))  # what the first few draws say would squeeze the rest
     axes[1].set_ylim(bottom=0)
     legend(axes[1])
     return axes

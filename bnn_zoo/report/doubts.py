@@ -99,7 +99,7 @@ def _of_the_method(f: Findings) -> Iterator[str]:
     if f.family == "variational":
         yield (
             "A variational approximation: R-hat and effective draws say that restarts agree and not that they are near the "
-            "posterior, and its spread is usually too small, most of all far from the data. Compare it with a sampler."
+            "posterior. Its spread can be too small, or too large where it stays near the prior: compare a sampler's."
         )
 
 

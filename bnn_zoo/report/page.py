@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,12 +29,14 @@ thead th { border-bottom: 2px solid #999; }
 .facts td { text-align: left; white-space: normal; }
 figure { margin: 1.25rem 0 2rem; }
 img { max-width: 100%; height: auto; display: block; }
-@media (max-width: 44rem) { .picture { overflow-x: auto; } .picture img { max-width: none; width: 40rem; } }
+.picture { overflow-x: auto; }
 figcaption { max-width: 46rem; color: #444; font-size: .92rem; margin-top: .25rem; }
 summary { cursor: pointer; font-weight: 600; padding: .4rem 0; }
 pre { background: #f5f5f5; padding: .75rem; overflow-x: auto; font-size: .85rem; }
 @media print { details > * { display: block; } }
 """
+LEAST = 0.6
+"""Share of its width to which a picture shrinks on a small screen; beyond that it scrolls, so that it can be read."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The page asks for nothing from anywhere, and a browser sees to it."""
 ALWAYS = (
@@ -131,9 +134,11 @@ def _pictures(page: Page) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    data = b64encode(picture.path.read_bytes()).decode("ascii")
+    data = picture.path.read_bytes()
+    width, height = struct.unpack(">II", data[16:24])  # where a PNG says so
+    size = f'width="{width}" height="{height}" style="min-width: {round(LEAST * width)}px"'
     title, how = escape(picture.title), escape(picture.how)
-    image = f'<img alt="{title}" src="data:image/png;base64,{data}">'
+    image = f'<img alt="{title}" {size} src="data:image/png;base64,{b64encode(data).decode("ascii")}">'
     return f'<figure>\n<h3>{title}</h3>\n<div class="picture">{image}</div>\n<figcaption>{how}</figcaption>\n</figure>'
 
 
