@@ -195,6 +195,17 @@ def test_compiled_runs(compile, tmp_path, monkeypatch):
         same(whole, in_parts(backend, rows(), folder, monkeypatch, (20,)))
 
 
+def test_a_run_of_loops_in_c(tmp_path, monkeypatch):
+    """Broken in its warm-up and after it, and with draws added: the unbroken one."""
+    monkeypatch.setattr("bnn_zoo.density.compiled.compile_graph", lambda *_: pytest.fail("this graph is small"))
+    backend = alone("HMC", warmup=20, draws=12, compile=True)
+    whole = bz.fit(MODEL, rows(), backend, progress=False)
+    assert whole.draws.attrs["compiled"]
+    same(whole, in_parts(backend, rows(), tmp_path / "run", monkeypatch, (9, 15)))
+    begun = bz.fit(MODEL, rows(), replace(backend, draws=5), progress=False, checkpoint=tmp_path / "begun")
+    same(whole, begun.extend(7, progress=False))
+
+
 def test_the_number_of_processes_and_threads_is_that_of_the_run(tmp_path, monkeypatch):
     """A run that began with two processes and two threads keeps them where there is one core."""
     backend = bz.HMC(chains=3, warmup=4, draws=3, max_leapfrogs=2)

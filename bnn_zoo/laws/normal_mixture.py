@@ -49,5 +49,16 @@ class NormalMixture(TorchDistribution):
         share = self.share.clamp(min=torch.finfo(self.share.dtype).tiny)
         height = share.log() - self.scale.log() - 0.5 * math.log(2.0 * math.pi)
         z = (value - self.loc.reshape(first)) / self.scale.reshape(first)
-        each = torch.logsumexp(height.reshape(first) - 0.5 * z.square(), 0)
+        each = _log_sum_exp(height.reshape(first) - 0.5 * z.square())
         return each.sum(tuple(range(-len(self.size), 0))) if self.size else each
+
+
+def _log_sum_exp(terms: Tensor) -> Tensor:
+    """``log Σ_j exp terms_j`` over the first axis; no term counts as less than ε⁴ of the largest.
+
+    The narrow components of a mixture are e^−1000 far from most weights, and where an exponential is a denormal number or
+    less, a processor takes a hundred times as long for it: with ``torch.logsumexp`` that was nine tenths of a step.
+    """
+    number = torch.finfo(terms.dtype)
+    largest = terms.detach().amax(0).clamp(min=number.min)
+    return largest + (terms - largest).clamp(min=4.0 * math.log(number.eps)).exp().sum(0).log()
