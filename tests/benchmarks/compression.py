@@ -25,7 +25,7 @@ from bnn_zoo.schedules import cosine
 
 SHARED = Path(os.environ.get("BNN_ZOO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 NETS = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5-Caffe", "vgg": "VGG-11-FRN"}
-BATCH, ROWS, TAU = 128, 60_000, 0.03
+BATCH, ROWS, TAU = 128, 60_000, 0.01
 
 
 @cache
