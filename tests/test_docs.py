@@ -1,11 +1,10 @@
-"""The documentation: links lead somewhere, all code is run by a test, every benchmark is listed, the gallery has its pictures."""
+"""The documentation: links lead somewhere, a test runs all code, every benchmark is listed, the gallery has its pictures."""
 
 import json
 import re
 import runpy
 from base64 import b64encode
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from pages import DOCS, ROOT, blocks
