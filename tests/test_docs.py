@@ -10,7 +10,7 @@ import pytest
 from pages import DOCS, ROOT, blocks
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md"), *DOCS.glob("zoo/*.md")])
-ELSEWHERE = {"priors", "images", "likelihoods", "runs", "compression", "README"}
+ELSEWHERE = {"priors", "images", "likelihoods", "plots", "runs", "compression", "README"}
 RUN_IN = {**dict.fromkeys(ELSEWHERE, "test_readme"), "estimators": "test_estimators", "extend": "test_extend"}
 """Pages whose code other files of tests run."""
 

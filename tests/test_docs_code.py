@@ -46,21 +46,6 @@ def test_the_page_on_inference_data_runs(capsys):
     assert capsys.readouterr().out.splitlines()[0].startswith("['posterior'")
 
 
-@pytest.mark.slow
-@short
-def test_the_page_of_plots_runs():
-    """At a small size: every picture that the page shows is drawn under its name, and is there as a file."""
-    from matplotlib import pyplot as plt
-
-    smaller = (("steps=8000, thinning=20", "steps=400, thinning=10"), ("steps=2000", "steps=100"))
-    space = run("plots", HMC, *smaller)
-    shown = re.findall(r"!\[[^]]+\]\(plots/(\w+)\.png\)", (DOCS / "plots.md").read_text())
-    assert shown and set(shown) <= set(space)
-    assert {path.stem for path in (DOCS / "plots").glob("*.png")} == set(shown)
-    assert space["after"] < space["before"]
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     """The space of the page's code, in a folder of its own."""

@@ -249,6 +249,10 @@ def test_tables_of_pandas_carry_names_and_nan_is_refused_in_words():
             action(table.mask(table["age"] > 6))
     with pytest.raises(ValueError, match="Input y contains NaN"):
         BNNRegressor().fit(table, np.where(y > 0, np.nan, y))
+    words, said = table.assign(town=["a", "b", "c"] * 4), r"X has words in town \(could not convert.*sparse_output=False"
+    for estimator in (BNNRegressor(), BNNClassifier()):
+        with pytest.raises(ValueError, match=said):
+            estimator.fit(words, y > 0)
 
 
 def test_what_cannot_be_fitted_is_refused_in_words(fitted):
