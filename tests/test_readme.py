@@ -80,3 +80,19 @@ def test_zoo_table_names_everything():
     text = README.read_text()
     for room in (bz.nets, bz.priors, bz.likelihoods):
         assert not [name for name in room.__all__ if f"`{name}`" not in text]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # its run of SGLD is too short on purpose
+def test_the_plots_of_the_documentation():
+    """Every public plot is on the page, every picture is there, and the code makes it."""
+    import bnn_zoo as bz
+
+    text = (README.parent / "docs" / "plots.md").read_text()
+    space = {}
+    exec(compile("\n".join(re.findall(r"```python\n(.*?)```", text, re.S)), "docs/plots.md", "exec"), space)
+    pictures = re.findall(r"\]\(plots/(\w+)\.png\)", text)
+    assert len(pictures) == 16 and all(name in space for name in pictures)
+    assert {f"{name}.png" for name in pictures} == {path.name for path in (README.parent / "docs" / "plots").iterdir()}
+    missing = set(bz.plots.__all__) - set(re.findall(r"\w+", text))
+    assert {name for name in missing if name.islower()} <= {"arviz_major"}
