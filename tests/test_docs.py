@@ -5,6 +5,7 @@ import re
 import runpy
 from base64 import b64encode
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from pages import DOCS, ROOT, blocks
@@ -63,8 +64,8 @@ def test_notebooks_link_to_what_is_there():
 
 
 def test_every_page_with_code_is_run():
-    """In test_docs_code.py by name, or in the file of tests that ``RUN_IN`` says, which reads it."""
-    here = (ROOT / "tests" / "test_docs_code.py").read_text()
+    """In this file or test_docs_code.py by name, or in the file of tests that ``RUN_IN`` says, which reads it."""
+    here = (ROOT / "tests" / "test_docs_code.py").read_text() + Path(__file__).read_text()
     for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
         if not re.search(r"^```python", page.read_text(), re.M):
             continue
