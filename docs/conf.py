@@ -63,7 +63,8 @@ def gallery(docs=DOCS):
         card = f"**[{title}]({path.stem})**"
         if png := picture(cells):
             image = Image.open(BytesIO(b64decode(png))).convert("RGB")
-            image.thumbnail((560, 400))
+            image = image.crop((0, 0, image.width, min(image.height, round(0.7 * image.width))))  # the top of a tall one
+            image.thumbnail((560, 392))
             image.quantize(64).save(out / f"{path.stem}.png", optimize=True)
             card = f"[![{title}](_gallery/{path.stem}.png)]({path.stem})\n\n{card}"
         cards.append(f":::{{container}} card\n{card}\n:::\n")
