@@ -74,7 +74,7 @@ def test_the_quickstart_runs(quickstart):
 @short
 def test_the_quickstart_shows_what_the_command_says(quickstart):
     """The refusal, then the notes of the run that does what it proposes."""
-    refused, noted = (text.splitlines() for text in blocks("quickstart", "text"))
+    refused, noted = (text.splitlines() for text in blocks("quickstart", "none"))
     first, second = commands("quickstart")
     result = CliRunner().invoke(app, first)
     assert result.exit_code == 2 and result.output.splitlines() == refused
@@ -148,7 +148,7 @@ SAID = {
     ),
     "Batches for a sampler that needs all rows": lambda: fit(X, Y, of_100),
 }
-SHOWN = dict(re.findall(r"^### ([^\n]+)\n(?:(?!^#|^```).*\n)*```text\n(.*?)\n```", (DOCS / "gotchas.md").read_text(), re.M))
+SHOWN = dict(re.findall(r"^### ([^\n]+)\n(?:(?!^#|^```).*\n)*```none\n(.*?)\n```", (DOCS / "gotchas.md").read_text(), re.M))
 
 
 def test_every_message_of_the_gotchas_is_raised_here():
