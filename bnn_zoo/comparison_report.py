@@ -110,8 +110,8 @@ def legend(table: Table) -> str:
     lppd = "LPPD, the mean log predictive density of a row in nats (higher is better)"
     of_classes = f"On the test rows: accuracy; {lppd}; ECE, the expected calibration error (0 is best)"
     of_numbers = (
-        f"On the test rows, in units of {table.target}: RMSE (lower is better); {lppd}. Calibration error: the mean gap between "
-        "the probability of an interval and the share of rows in it (0 is best)"
+        f"On the test rows, in units of {table.target}: RMSE (lower is better); {lppd}. Calibration error: the mean gap "
+        "between the probability of an interval and the share of rows in it (0 is best)"
     )
     of_all = (
         "R-hat (1 is best) and ESS (effective draws): the worst over predictions and log likelihoods of all test rows; for "
