@@ -15,7 +15,7 @@ import bnn_zoo as bz
 from bnn_zoo.cli import app
 
 short = pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
-HMC = ("warmup=200, draws=200", "warmup=20, draws=20, max_leapfrogs=8, processes=1")
+HMC = ("bz.HMC(chains=4, warmup=200, draws=200)", "bz.HMC(chains=4, warmup=20, draws=20, max_leapfrogs=8, processes=1)")
 
 
 @pytest.mark.slow
