@@ -107,16 +107,15 @@ def report(
 
 def legend(table: Table) -> str:
     """What the columns of the table mean."""
-    of_classes = (
-        "accuracy, LPPD (mean log predictive density a test row, nats) and ECE (expected calibration error) on the test rows"
-    )
+    lppd = "LPPD, the mean log predictive density of a row in nats (higher is better)"
+    of_classes = f"On the test rows: accuracy; {lppd}; ECE, the expected calibration error (0 is best)"
     of_numbers = (
-        f"RMSE and LPPD (mean log predictive density a test row, nats) in units of {table.target}; calibration error is the "
-        "mean gap between nominal and empirical coverage"
+        f"On the test rows, in units of {table.target}: RMSE (lower is better); {lppd}. Calibration error: the mean gap "
+        "between the probability of an interval and the share of rows in it (0 is best)"
     )
     of_all = (
-        "R-hat and ESS: the worst over predictions and log likelihoods of all test rows; for MeanField the chains are "
-        "restarts. gradients: of one chain's log joint, summed over chains, warm-up included."
+        "R-hat (1 is best) and ESS (effective draws): the worst over predictions and log likelihoods of all test rows; for "
+        "MeanField the chains are restarts. Gradients: of one chain's log joint, summed over chains, warm-up included."
     )
     return f"{of_classes if table.classes else of_numbers}. {of_all}"
 

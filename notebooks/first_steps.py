@@ -139,7 +139,7 @@ pd.DataFrame(
 #
 # The 90 % intervals of the test patients, sorted by their true score. Rows whose truth lies outside are orange.
 
-# %%
+# %% tags=["thumbnail"]
 figure, axes = bz.plots.panels(2)
 y = task.y_test * task.y_scale + task.y_mean
 for (name, p), ax in zip(predictions.items(), axes):

@@ -51,6 +51,17 @@ def test_a_network_permuted_by_hand_is_found_exactly(hidden, activation, odd):
             assert torch.equal(found.signs[f"{2 * k}.weight"][c], sign[k][back].double())
 
 
+def test_units_that_hear_the_same_are_told_apart_by_what_they_say():
+    _, base, _, _, _ = made((5,), nn.Tanh)
+    base["0.weight"][:3], base["0.bias"][:3] = base["0.weight"][0].clone(), base["0.bias"][0].clone()
+    for seed in range(5):
+        order = torch.randperm(5, generator=torch.Generator().manual_seed(seed))
+        copy = copied(base, [order], [torch.tensor([1.0, -1, 1, -1, -1])])
+        found = align_units({n: v[None, None] for n, v in copy.items()}, nn.Tanh, to=base)
+        assert torch.equal(found.order["0.weight"][0], torch.argsort(order))
+        assert torch.equal(found.sites["2.weight"][0, 0], base["2.weight"])
+
+
 def test_chains_agree_once_matched_and_compute_the_same():
     net, _, sites, _, _ = made((5, 7), nn.Tanh, draws=40)
     found = align_units(sites, nn.Tanh())

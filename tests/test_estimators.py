@@ -18,7 +18,7 @@ from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import MinMaxScaler  # noqa: E402
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks  # noqa: E402
+from sklearn.utils.estimator_checks import estimator_checks_generator  # noqa: E402
 
 from bnn_zoo import estimators  # noqa: E402
 from bnn_zoo.estimators import BNNClassifier, BNNRegressor  # noqa: E402
@@ -51,6 +51,9 @@ QUICK = {
 """Of scikit-learn's checks those that fit nothing."""
 
 
+SLOW = [pytest.mark.slow]
+
+
 def name_of(check):
     return getattr(check, "func", check).__name__
 
@@ -58,19 +61,13 @@ def name_of(check):
 @pytest.mark.parametrize(
     "estimator, check",
     [
-        pytest.param(e, check, id=f"{type(e).__name__}-{name_of(check)}")
+        pytest.param(e, check, id=f"{type(e).__name__}-{name_of(check)}", marks=SLOW * (name_of(check) not in QUICK))
         for small in SMALL
         for e, check in estimator_checks_generator(small)
-        if name_of(check) in QUICK
     ],
 )
-def test_some_rules_of_scikit_learn(estimator, check):
-    check(estimator)
-
-
-@pytest.mark.slow
-@parametrize_with_checks(SMALL)
-def test_all_rules_of_scikit_learn(estimator, check):
+def test_every_rule_of_scikit_learn(estimator, check):
+    """What ``parametrize_with_checks`` lists, without exceptions; by hand, so that the quick ones need no ``-m slow``."""
     check(estimator)
 
 
@@ -249,6 +246,10 @@ def test_tables_of_pandas_carry_names_and_nan_is_refused_in_words():
             action(table.mask(table["age"] > 6))
     with pytest.raises(ValueError, match="Input y contains NaN"):
         BNNRegressor().fit(table, np.where(y > 0, np.nan, y))
+    words, said = table.assign(town=["a", "b", "c"] * 4), r"X has words in town \(could not convert.*sparse_output=False"
+    for estimator in (BNNRegressor(), BNNClassifier()):
+        with pytest.raises(ValueError, match=said):
+            estimator.fit(words, y > 0)
 
 
 def test_what_cannot_be_fitted_is_refused_in_words(fitted):

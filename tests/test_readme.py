@@ -88,3 +88,19 @@ def test_compression_page(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "compression.md").read_text(), re.S)
     exec(compile(code, "docs/compression.md", "exec"), {})
     assert "on disk" in capsys.readouterr().out and (tmp_path / "small.bnz").stat().st_size < 300
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # its run of SGLD is too short on purpose
+def test_the_plots_of_the_documentation():
+    """Every public plot is on the page, every picture is there, and the code makes it."""
+    import bnn_zoo as bz
+
+    text = (README.parent / "docs" / "plots.md").read_text()
+    space = {}
+    exec(compile("\n".join(re.findall(r"```python\n(.*?)```", text, re.S)), "docs/plots.md", "exec"), space)
+    pictures = re.findall(r"\]\(plots/(\w+)\.png\)", text)
+    assert len(pictures) == 16 and all(name in space for name in pictures)
+    assert {f"{name}.png" for name in pictures} == {path.name for path in (README.parent / "docs" / "plots").iterdir()}
+    missing = set(bz.plots.__all__) - set(re.findall(r"\w+", text))
+    assert {name for name in missing if name.islower()} <= {"arviz_major"}

@@ -136,7 +136,7 @@ def test_a_good_run_raises_no_doubt():
         ({"chains": 1, "rhat": math.nan}, "One of the chains alone"),
         ({"ess": 25.0}, "Only 25 effective draws at worst of 1,200: a predictive mean is known to 20 % of its posterior sd"),
         ({"divergences": 37}, "37 of 1,200 transitions diverged"),
-        ({"inside": 0.75}, "75% of the test rows lie in their 90 % intervals, where 90% ± 3.0% would be calibrated"),
+        ({"inside": 0.75}, "75 % of the test rows lie in their 90 % intervals, where 90 ± 3.0 % would be calibrated"),
         ({"inside": 0.75}, "predictions are too sure"),
         ({"inside": 0.99}, "too cautious"),
         ({"best": "HMC", "behind": 0.05, "behind_se": 0.01}, "predicts worse than HMC, by 0.050 ± 0.010 nats a test row"),

@@ -7,7 +7,9 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from pandas.api.types import is_numeric_dtype
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -67,12 +69,28 @@ class BNNEstimator(BaseEstimator):
     def _gathered(self, X: Any, read: Callable[[Prediction], torch.Tensor], draws: int = 1) -> np.ndarray:
         """``read`` of the predictions at X, in float64, a block of rows after the other; of so many draws or more."""
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=DTYPES, reset=False)
+        x = validated(self, X, reset=False)
         rows = torch.as_tensor(self.scaler_x_.transform(x))
         posterior = _of_draws(self.posterior_, draws)
         block = max(NUMBERS // (posterior.draws.chains * posterior.draws.draws), 1)
         parts = [read(posterior.predict(some, seed=i)).double() for i, some in enumerate(rows.split(block))]
         return torch.cat(parts).numpy()
+
+
+def validated(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
+    """scikit-learn's checks of X, and of y where it is given. A table with columns of words is refused by their names."""
+    try:
+        return validate_data(estimator, X, *y, dtype=DTYPES, **options)
+    except ValueError as error:
+        table = isinstance(X, pd.DataFrame) and "could not convert" in str(error)
+        words = [str(c) for c, kind in X.dtypes.items() if not is_numeric_dtype(kind)] if table else []
+        if not words:
+            raise
+        raise ValueError(
+            f"X has words in {', '.join(words)} ({error}): turn them into numbers in front, such as by "
+            f"make_column_transformer((OneHotEncoder(sparse_output=False), {words}), remainder='passthrough'), "
+            "or leave these columns out"
+        ) from error
 
 
 def _of_draws(posterior: Posterior, count: int) -> Posterior:

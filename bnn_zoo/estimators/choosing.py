@@ -27,7 +27,7 @@ def chosen(rows: int, weights: int) -> tuple[Backend, str]:
         return NUTS(chains=4, warmup=500, draws=500), (
             f"NUTS, as {size} are few: it is exact up to Monte Carlo error, and with so few weights quick"
         )
-    return MCLMC(chains=4, warmup=2_000, draws=250, thinning=16, init=Adam()), (
+    return MCLMC(chains=4, warmup=2_000, draws=250, thinning=16, init=Adam(), energy_variance=1e-4), (
         f"MCLMC, as {size} allow steps that look at all rows ({WORK:,} products of rows and weights at most), and among the "
         "samplers that do so it makes the most effective draws for a gradient on networks. Its step size blurs the "
         "posterior a little"

@@ -7,10 +7,9 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from ..likelihoods import Bernoulli, Categorical
-from ._base import DTYPES, BNNEstimator
+from ._base import BNNEstimator, validated
 
 
 class BNNClassifier(ClassifierMixin, BNNEstimator):
@@ -56,7 +55,7 @@ class BNNClassifier(ClassifierMixin, BNNEstimator):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Find the posterior of the network's weights given X and y. Warns where chains disagree or something went wrong."""
-        X, y = validate_data(self, X, y, dtype=DTYPES, ensure_min_samples=2)
+        X, y = validated(self, X, y, ensure_min_samples=2)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:

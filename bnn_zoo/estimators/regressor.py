@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import validate_data
 from torch.distributions import MixtureSameFamily, constraints
 
 from .._scope import seeded
@@ -16,7 +15,7 @@ from .._torch import IntegerInterval
 from ..likelihoods import Gaussian
 from ..predict import base_law
 from ..types import Wide
-from ._base import DTYPES, BNNEstimator
+from ._base import BNNEstimator, validated
 
 ENOUGH = 4_000
 """Draws of a row's y from which an interval is read, at least."""
@@ -67,7 +66,7 @@ class BNNRegressor(RegressorMixin, BNNEstimator):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Find the posterior of the network's weights given X and y. Warns where chains disagree or something went wrong."""
-        X, y = validate_data(self, X, y, dtype=DTYPES, multi_output=True, y_numeric=True, ensure_min_samples=2)
+        X, y = validated(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
         if (y == y[:1]).all(0).any():
             raise ValueError(
                 "a target y is the same in all rows: nothing can be learnt from it, and the noise would shrink to 0"

@@ -108,8 +108,8 @@ def _of_predictions(f: Findings) -> Iterator[str]:
     if abs(z) > RARE:
         word = "too sure: errors are larger than they say" if z < 0 else "too cautious: errors are smaller than they say"
         yield (
-            f"{f.inside:.0%} {f.inside_what}, where {f.nominal:.0%} ± {f.inside_se:.1%} would be calibrated: predictions "
-            f"are {word}."
+            f"{100 * f.inside:.0f} % {f.inside_what}, where {100 * f.nominal:.0f} ± {100 * f.inside_se:.1f} % would be "
+            f"calibrated: predictions are {word}."
         )
     if f.best and f.behind_se >= 0:
         gap = f"{f.behind:.3f} ± {f.behind_se:.3f} nats a test row"

@@ -33,6 +33,11 @@ img { max-width: 100%; height: auto; display: block; }
 figcaption { max-width: 46rem; color: #444; font-size: .92rem; margin-top: .25rem; }
 summary { cursor: pointer; font-weight: 600; padding: .4rem 0; }
 pre { background: #f5f5f5; padding: .75rem; overflow-x: auto; font-size: .85rem; }
+@media (max-width: 40rem) {
+  .scroll th, .scroll td { padding: .35rem .5rem; font-size: .85rem; }
+  .scroll thead th { white-space: normal; vertical-align: bottom; }
+  .scroll th:first-child { position: sticky; left: 0; background: #fff; }
+}
 @media print { details > * { display: block; } }
 """
 LEAST = 0.6

@@ -105,7 +105,6 @@ def main() -> None:
                         {"function": function, "model": model, "seed": seed, "evaluations": range(1, len(best) + 1)}
                     )
                     rows["best"], rows["regret"] = best, [b - FUNCTIONS[function].optimal_value for b in best]
-                    rows["seconds"] = round(seconds, 1)
                     rows.to_csv(args.out, mode="a", header=not args.out.exists(), index=False)
                     print(function, model, seed, f"{best[-1]:.4f}", f"{seconds:.0f} s", flush=True)
     print(summary(pd.read_csv(args.out)))
