@@ -1,0 +1,316 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Symmetry: what is it worth to know that a turned digit is the same digit?
+#
+# A network can be built so that turning the image by 90 degrees changes nothing in what it says, whatever its weights are.
+# Here such a network and an ordinary one of about as many weights learn from few digits that lie in any direction. How much
+# better is the one that knows, in errors, in the log likelihood of new digits, and in calibration? Is its symmetry exact?
+# And could the other be taught it by showing each digit four times, turned?
+
+# %%
+import os
+from functools import partial
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+import bnn_zoo as bz
+from bnn_zoo.schedules import cosine
+
+# %matplotlib inline
+pd.set_option("display.width", 120)
+FAST = os.environ.get("BNN_ZOO_FAST") == "1"  # smaller settings, for automatic checks
+
+# %% [markdown]
+# ## Digits in any direction
+#
+# The first 1,000 digits of MNIST to learn from and 2,000 of its test set to ask about, each turned once by an angle of its
+# own, uniform from 0 to 360 degrees. For your own data: `images` are `[n, 1, height, width]`, `labels` class numbers.
+
+# %%
+def digits(rows, train):
+    if FAST:  # scikit-learn's 8×8 digits, enlarged
+        pixels, labels = load_digits(return_X_y=True)
+        x = torch.tensor(pixels[:rows]).float().reshape(-1, 1, 8, 8) / 16
+        return nn.functional.interpolate(x, 28, mode="bilinear"), torch.tensor(labels[:rows])
+    images = bz.data.mnist_like(Path(os.environ["BNN_ZOO_DATA"]) / "MNIST", train=train)
+    return images.x[:rows], images.y[:rows]
+
+
+def turned(images, degrees):
+    """Each image counterclockwise by its own angle, or all by one; bilinear, zeros outside."""
+    angle = torch.deg2rad(torch.as_tensor(degrees, dtype=images.dtype)).expand(len(images))
+    c, s, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    matrix = torch.stack([torch.stack([c, -s, zero], 1), torch.stack([s, c, zero], 1)], 1)
+    grid = nn.functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    return nn.functional.grid_sample(images, grid, align_corners=False)
+
+
+def any_direction(images, labels, seed):
+    return turned(images, 360 * torch.rand(len(images), generator=torch.Generator().manual_seed(seed))), labels
+
+
+x, y = any_direction(*digits(60 if FAST else 1000, True), seed=0)
+x_test, y_test = any_direction(*digits(60 if FAST else 2000, False), seed=1)
+print("a turn by 90 degrees is torch.rot90 to", float((turned(x, 90) - torch.rot90(x, 1, (-2, -1))).abs().max()))
+
+# %% [markdown]
+# ## Two networks
+#
+# Both are those of Cohen and Welling (2016), six 3×3 convolutions and one 4×4, half as wide here. In **Z2CNN** they are
+# ordinary. In **P4CNN** each filter is used in four orientations, so there are four maps for each filter, and the maximum
+# over places and orientations is what decides. Every parameter has the prior N(0, 2 / inputs).
+
+# %%
+make = {
+    "Z2CNN": partial(bz.zoo.cohen_welling_z2cnn, width=11),
+    "P4CNN": partial(bz.zoo.cohen_welling_p4cnn, width=5),
+}
+{name: f"{sum(w.numel() for w in model().net.parameters()):,} weights" for name, model in make.items()}
+
+# %% [markdown]
+# There are three contestants, as the ordinary network learns a second time from **four turns** of each image, 4,000 in all.
+# (Its likelihood then counts each digit four times, as if there were four times as many.) All make the same number of steps
+# of as many images:
+#
+# - by Adam from three starting points: each alone is a **MAP** fit, their mean a **deep ensemble**;
+# - by **SGHMC**, one chain that starts at the first of the three and moves through the posterior, 20 draws.
+
+# %%
+def four_turns(x, y):
+    return torch.cat([torch.rot90(x, k, (-2, -1)) for k in range(4)]), y.repeat(4)
+
+
+contestants = {
+    "Z2CNN": (make["Z2CNN"], (x, y)),
+    "Z2CNN, four turns": (make["Z2CNN"], four_turns(x, y)),
+    "P4CNN": (make["P4CNN"], (x, y)),
+}
+COLOURS = dict(zip(contestants, bz.plots.PALETTE))
+steps, batch = (6, 10) if FAST else (800, 50)
+
+
+def ensemble(model, data, chains=3):
+    start = bz.density.FromNet(lambda: model().net)  # new weights for each member
+    backend = bz.DeepEnsemble(chains=chains, steps=steps, batch_size=batch, step_size=cosine(5e-3), init=start)
+    return bz.fit(model(), data, backend, seed=0, progress=False)
+
+
+ensembles = {name: ensemble(*setup) for name, setup in contestants.items()}
+
+# %%
+def sghmc(model, data, members):
+    trained = model().net
+    trained.load_state_dict({name: value[0, 0] for name, value in members.draws.sites.items()})
+    rows, burn_in = len(data[0]), steps // 3
+    backend = bz.SGHMC(
+        chains=1,
+        steps=steps,
+        warmup=burn_in,
+        thinning=max((steps - burn_in) // 20, 1),
+        batch_size=batch,
+        friction=0.1,
+        step_size=cosine(2 * 1e-2 / rows, end=2 * 1e-3 / rows),
+        init=bz.density.FromNet(trained),
+    )
+    return bz.fit(model(), data, backend, seed=0, progress=False)
+
+
+chains = {name: sghmc(*contestants[name], ensembles[name]) for name in contestants}
+{name: round(float(p.draws.stats["configurational_temperature"].mean()), 2) for name, p in chains.items()}
+
+# %% [markdown]
+# The numbers are configurational temperatures of the three chains: 1 would say that a chain has spread as far as the posterior
+# does, less that it has stayed nearer to where it began.
+#
+# ## On digits that none has seen
+#
+# Error, negative log likelihood (nats a digit) and expected calibration error in 15 bins. The MAP rows are means over the
+# three fits, ± their standard deviation; the other rows are one fit each, and ± is the standard error over the test images.
+
+# %%
+def draws(posterior, images):
+    p = posterior.predict(images).f.flatten(0, 1).double().numpy()
+    return p / p.sum(-1, keepdims=True)  # [draw, n, class]
+
+
+def scores(p):
+    labels = y_test.numpy()
+    nll = -np.log(p[np.arange(len(p)), labels])
+    wrong = p.argmax(1) != labels
+    return {"error %": 100 * wrong.mean(), "NLL": nll.mean(), "ECE": bz.metrics.ece(p, labels)}, (
+        100 * wrong.std() / len(p) ** 0.5,
+        nll.std() / len(p) ** 0.5,
+    )
+
+
+seen = {(kind, n): draws(p, x_test) for kind, of in {"ensemble": ensembles, "SGHMC": chains}.items() for n, p in of.items()}
+table = {}
+for name in contestants:
+    single = pd.DataFrame([scores(p)[0] for p in seen["ensemble", name]])
+    table[name, "MAP"] = single.mean().to_dict() | {"± error": single["error %"].std(), "± NLL": single["NLL"].std()}
+    for kind in ("ensemble", "SGHMC"):
+        found, (of_error, of_nll) = scores(seen[kind, name].mean(0))
+        table[name, kind] = found | {"± error": of_error, "± NLL": of_nll}
+pd.DataFrame(table).T[["error %", "± error", "NLL", "± NLL", "ECE"]].round(3)
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+for ax, kind in zip(axes, ("ensemble", "SGHMC")):
+    bz.plots.reliability({name: seen[kind, name].mean(0) for name in contestants}, y_test, bins=10, ax=ax)
+    ax.set_title(kind)
+    ax.legend(frameon=False, fontsize="small", loc="upper left")
+plt.show()
+
+# %% [markdown]
+# ## Fewer digits, more digits
+#
+# One MAP fit for each size of the training set, the same number of steps in each; the shares of wrong test images, with their
+# standard errors.
+
+# %%
+counts = [30, 60] if FAST else [100, 300, 1000, 3000]
+pool = any_direction(*digits(counts[-1], True), seed=0)
+
+
+def error_after(name, rows):
+    data = tuple(t[:rows] for t in pool)
+    data = four_turns(*data) if "four" in name else data
+    (found, (margin, _)) = scores(draws(ensemble(contestants[name][0], data, chains=1), x_test)[0])
+    return found["error %"], margin
+
+
+sizes = {name: [error_after(name, rows) for rows in counts] for name in contestants}
+fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+for name, values in sizes.items():
+    error, margin = np.array(values).T
+    ax.errorbar(counts, error, margin, color=COLOURS[name], marker="o", ms=4, capsize=3, label=name)
+ax.set(xscale="log", xlabel="training digits", ylabel="wrong test digits [%]", ylim=(0, None))
+ax.set_xticks(counts, [f"{c:,}" for c in counts])
+ax.legend(frameon=False)
+plt.show()
+pd.DataFrame({n: [e for e, _ in v] for n, v in sizes.items()}, index=pd.Index(counts, name="training digits")).round(1)
+
+# %% [markdown]
+# ## Is the symmetry exact?
+#
+# The largest change of any class probability, over 200 test images and all draws, when the image is turned by 90, 180 or 270
+# degrees. In float32 numbers of the size of 1 have a rounding of 1e-7, in float64 of 2e-16. For the second column the same
+# draws are converted to float64.
+
+# %%
+few = x_test[:200]
+
+
+def in_float64(posterior):
+    sites = {name: value.double() for name, value in posterior.draws.sites.items()}
+    return bz.Posterior(posterior.model, tuple(t.double() if t.is_floating_point() else t for t in posterior.data), bz.Draws(sites))
+
+
+def change(posterior, images):
+    p = posterior.predict(images).f
+    return max(float((posterior.predict(torch.rot90(images, k, (-2, -1))).f - p).abs().max()) for k in (1, 2, 3))
+
+
+kinds = {("ensemble", n): p for n, p in ensembles.items()} | {("SGHMC", n): p for n, p in chains.items()}
+exact = {key: {"float32": change(p, few), "float64": change(in_float64(p), few.double())} for key, p in kinds.items()}
+pd.DataFrame(exact).T.map("{:.1e}".format)
+
+# %% [markdown]
+# By other angles the image itself changes, because its pixels are interpolated, and the symmetry does not cover it. Here for
+# each angle: how far class probabilities of the ensemble move (total variation, half the sum of absolute changes, from 0 to
+# 1; mean over images), and the share of images whose answer changes.
+
+# %%
+angles = range(0, 181, 45) if FAST else range(0, 181, 15)
+still = {name: draws(p, few).mean(0) for name, p in ensembles.items()}
+moved = {name: [draws(p, turned(few, a)).mean(0) for a in angles] for name, p in ensembles.items()}
+fig, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+for name, colour in COLOURS.items():
+    line = {"color": colour, "marker": "o", "ms": 4, "label": name}
+    axes[0].plot(angles, [bz.metrics.total_variation(still[name], p) for p in moved[name]], **line)
+    axes[1].plot(angles, [1 - bz.metrics.agreement(still[name], p) for p in moved[name]], **line)
+axes[0].set(xlabel="turned by [degrees]", ylabel="mean total variation")
+axes[1].set(xlabel="turned by [degrees]", ylabel="share of answers that change")
+for ax in axes:
+    ax.set(xticks=range(0, 181, 45), ylim=(0, None))
+axes[0].legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# ## What it looks like inside
+#
+# The first layer of P4CNN (first member of the ensemble): one filter, seen from four sides, gives four maps. Below, the same
+# for the image turned by 90 and by 45 degrees. After the quarter turn each map is a turned copy of the map to its left in
+# the first row (that of the first column comes from the last). After 45 degrees there is no such rule.
+
+# %%
+net = make["P4CNN"]().net
+net.load_state_dict({name: value[0, 0] for name, value in ensembles["P4CNN"].draws.sites.items()})
+image = x_test[:1]
+turns = {"as it is": image, "turned by 90°": torch.rot90(image, 1, (-2, -1)), "turned by 45°": turned(image, 45)}
+with torch.no_grad():
+    maps = {name: net[:3](x) for name, x in turns.items()}  # [1, filter, orientation, h, w], after the activation
+strongest = int(maps["as it is"].flatten(2).var(-1).argmax())
+
+fig, axes = plt.subplots(3, 5, figsize=(9, 5.6), layout="constrained")
+for row, (name, x_turned) in zip(axes, turns.items()):
+    row[0].imshow(x_turned[0, 0], cmap="gray_r", vmin=0, vmax=1)
+    row[0].set_ylabel(name)
+    for k, ax in enumerate(row[1:]):
+        ax.imshow(maps[name][0, strongest, k], cmap="viridis", vmin=0, vmax=float(maps["as it is"][0, strongest].max()))
+        if row is axes[0]:
+            ax.set_title(f"filter at {90 * k}°", fontsize=10)
+for ax in axes.flat:
+    ax.set(xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# As numbers: the largest difference between the maps of the turned image and the maps turned and moved on by one place, as a
+# share of the largest value; for each layer's maps, as far as they are images.
+
+# %%
+def turned_maps(maps, degrees):
+    if degrees == 90:
+        return torch.rot90(maps, 1, (-2, -1)).roll(1, 2)
+    n, filters, four, *size = maps.shape
+    return turned(maps.reshape(1, -1, *size), degrees).reshape(maps.shape)
+
+
+def equivariance_error(images, degrees, image_turned):
+    errors, a, b = {}, images, image_turned
+    with torch.no_grad():
+        for i, layer in enumerate(list(net)[:-2]):
+            a, b = layer(a), layer(b)
+            if type(layer).__name__.startswith("P4Conv"):
+                errors[f"convolution {len(errors) + 1}"] = float((b - turned_maps(a, degrees)).abs().max() / a.abs().max())
+    return errors
+
+
+errors = {
+    "90°": equivariance_error(few, 90, torch.rot90(few, 1, (-2, -1))),
+    "45°": equivariance_error(few[:1], 45, turned(few[:1], 45)),
+}
+pd.DataFrame(errors).map("{:.1e}".format)
+
+# %% [markdown]
+# ## The answer
+#
+# (words follow)
