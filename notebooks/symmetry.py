@@ -183,6 +183,10 @@ for (kind, name), p in seen.items():
 table = {(name, kind): table[name, kind] for name in contestants for kind in ("MAP", "ensemble", "SGHMC") if (name, kind) in table}
 pd.DataFrame(table).T[["error %", "± error", "NLL", "± NLL", "ECE"]].round(3)
 
+# %% [markdown]
+# Of those digits to which a class is given with probability 0.7, 70 % should be right. In ten bins; colours are those of each
+# panel's own legend.
+
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 for ax, kind in zip(axes, ("ensemble", "SGHMC")):
@@ -257,9 +261,9 @@ plt.show()
 # %% [markdown]
 # ## What it looks like inside
 #
-# The first layer of P4CNN (first member of the ensemble): one filter, seen from four sides, gives four maps. Below, the same
-# for the image turned by 90 and by 45 degrees. After the quarter turn each map is a turned copy of the map to its left in
-# the first row (that of the first column comes from the last). After 45 degrees there is no such rule.
+# The first layer of P4CNN (first member of the ensemble): beside the image, the four maps of one filter, used at 0, 90, 180 and
+# 270 degrees. Below, the same for the image turned by 90 and by 45 degrees. After the quarter turn each map is a turned copy of the
+# map one place to the left in the first row (that of the first place comes from the last). After 45 degrees there is no such rule.
 
 # %%
 net = make["P4CNN"]().net
@@ -276,15 +280,14 @@ for row, (name, x_turned) in zip(axes, turns.items()):
     row[0].set_ylabel(name)
     for k, ax in enumerate(row[1:]):
         ax.imshow(maps[name][0, strongest, k], cmap="viridis", vmin=0, vmax=float(maps["as it is"][0, strongest].max()))
-        if row is axes[0]:
-            ax.set_title(f"filter at {90 * k}°", fontsize=10)
 for ax in axes.flat:
     ax.set(xticks=[], yticks=[])
 plt.show()
 
 # %% [markdown]
 # As numbers: the largest difference between the maps of the turned image and the maps turned and moved on by one place, as a
-# share of the largest value; for each layer's maps, as far as they are images.
+# share of the largest value, for each layer's maps. For 45 degrees there is no place to move on to, so it is left out; a part
+# of that column comes from the corners, which leave the frame.
 
 # %%
 def turned_maps(maps, degrees):
@@ -313,4 +316,27 @@ pd.DataFrame(errors).map("{:.1e}".format)
 # %% [markdown]
 # ## The answer
 #
-# (words follow)
+# **Worth two thirds of the errors here.** With 1,000 digits and 300 steps P4CNN gets 12 % of the test digits wrong as a MAP fit and
+# 9 % as an ensemble, Z2CNN 37 and 36 %. The NLL falls from 1.1 to 0.4 nats. A quarter of the digits is enough for P4CNN (25 %
+# wrong) to be better than Z2CNN with all of them. These differences are ten and more standard errors.
+#
+# **Four turns of each digit teach some of it.** Alone such a fit is little better (34 %, first member), the ensemble of two clearly
+# (23 %). With 250 digits it is 40 % against 52 %. P4CNN, which need not learn it, stays far ahead with the same number of steps.
+#
+# **The symmetry is exact, for every draw.** Turned by 90, 180 or 270 degrees, P4CNN's probabilities change by 4e-7 (ensemble) and 2e-6
+# (SGHMC) in float32 and by about 1e-15 in float64: rounding, and nothing else. Those of Z2CNN change by up to 0.7 to 0.9 for the worst image.
+#
+# **Between quarter turns it is not.** At 45 degrees P4CNN's probabilities move by 0.09 in the mean, and 3 % of its answers change; those
+# of Z2CNN move by 0.24 and 30 % change. So P4CNN, having seen digits at all angles, has learnt the rest better as well, but learnt it
+# is and not built in. Its maps do not turn with the image there.
+#
+# **It is no better calibrated.** All are too modest: more are right than their probabilities say, and averaging makes more of it.
+# The expected calibration error is 0.06 to 0.08 for MAP and 0.11 to 0.16 for ensembles, P4CNN among them. What symmetry buys is
+# fewer errors and a better NLL.
+#
+# **SGHMC does not improve on the point where it starts**: errors within chance, the NLL worse (0.47 against 0.41 for P4CNN). Its chain
+# has not spread as far as the posterior does (temperature 0.2 and 0.3), so that says nothing of the posterior itself.
+#
+# **What cannot be concluded.** 300 steps are few; how much of Z2CNN's errors longer training would take away was not tried. With 12,000
+# digits and nine times the steps [the page on images](images) has 7 % against 3 %. One seed, one training set; ± is the chance of the test
+# digits alone.
