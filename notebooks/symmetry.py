@@ -318,7 +318,7 @@ pd.DataFrame(errors).map("{:.1e}".format)
 #
 # **Worth two thirds of the errors here.** With 1,000 digits and 300 steps P4CNN gets 12 % of the test digits wrong as a MAP fit and
 # 9 % as an ensemble, Z2CNN 37 and 36 %. The NLL falls from 1.1 to 0.4 nats. A quarter of the digits is enough for P4CNN (25 %
-# wrong) to be better than Z2CNN with all of them. These differences are ten and more standard errors.
+# wrong) to be better than Z2CNN with all of them. These differences are six and more standard errors.
 #
 # **Four turns of each digit teach some of it.** Alone such a fit is little better (34 %, first member), the ensemble of two clearly
 # (23 %). With 250 digits it is 40 % against 52 %. P4CNN, which need not learn it, stays far ahead with the same number of steps.
@@ -338,5 +338,5 @@ pd.DataFrame(errors).map("{:.1e}".format)
 # has not spread as far as the posterior does (temperature 0.2 and 0.3), so that says nothing of the posterior itself.
 #
 # **What cannot be concluded.** 300 steps are few; how much of Z2CNN's errors longer training would take away was not tried. With 12,000
-# digits and nine times the steps [the page on images](images) has 7 % against 3 %. One seed, one training set; ± is the chance of the test
+# digits and nine times the steps [the page on images](images.md) has 7 % against 3 %. One seed, one training set; ± is the chance of the test
 # digits alone.
