@@ -266,4 +266,19 @@ plt.show()
 # %% [markdown]
 # ## The answer
 #
-# (words follow)
+# **It is unsure where it is wrong, to a useful degree.** Of all pixels 68 % are right; of the half that the ensemble is surest of, 85 %;
+# of the surest quarter, 96 %. A wrong pixel has a higher entropy than a right one with probability 0.76 (ensemble) and 0.74 (MAP). Void
+# pixels, which people could not label, are doubted more as well: 1.1 nats against 0.75.
+#
+# **The entropy finds errors better than its epistemic part** (0.76 against 0.70). The maps say why: where the tree is taken for a
+# building, all three members agree on the error and each doubts it by itself. The epistemic part lights up along borders only.
+#
+# **The ensemble gains little here**: 0.033 ± 0.002 nats of NLL over its first member, no pixel more that is right. Three members of so
+# small a network, trained for four passes, are nearly alike (epistemic part 0.02 of 0.76 nats).
+#
+# **Too sure at the upper end.** Pixels given a class with probability 0.7 to 0.9 are right in 60 to 75 % of cases (expected calibration
+# error 0.06 for both).
+#
+# **What does not hold.** This is a network stopped early on tiny images. It finds sky, road and buildings; trees are taken for
+# buildings (intersection over union 1 to 2 %), and of poles, signs, fences, pedestrians and bicyclists it finds none, so that the mean
+# over classes is 22 %. [The page on images](images.md) has 36 % from images three times as high and wide and ten times the training.
