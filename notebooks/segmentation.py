@@ -284,6 +284,6 @@ plt.show()
 # 5 to 7 points for the ensemble and 10 to 12 for MAP, as read from the figure.
 #
 # **What does not hold.** This is a small network stopped early on tiny images, without weights for rare classes. Of poles, signs, fences,
-# pedestrians and bicyclists, 4 % of the pixels together, it finds none, so that the mean over classes is 29 %, and nothing in
-# its doubts says which of these it has missed. With images three times as high and wide, weights for rare classes and 1.8 times the
-# steps [the page on images](images.md) has 36 %, and MC dropout, which is worse there than one network.
+# pedestrians and bicyclists, 4 % of the pixels together, it finds none, so that the mean over classes is 29 %. With images
+# three times as high and wide, weights for rare classes and 1.8 times the steps [the page on images](images.md) has 36 %, and MC dropout,
+# which is worse there than one network.
