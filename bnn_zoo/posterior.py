@@ -26,6 +26,7 @@ from .diagnostics import summarise
 from .predict import (
     Prediction,
     SummedOut,
+    can_batch,
     check_call,
     compacted,
     contents,
@@ -33,6 +34,7 @@ from .predict import (
     deterministics,
     like_data,
     log_likelihood,
+    log_predictive,
     log_prob,
     moments,
     place_of,
@@ -43,6 +45,7 @@ from .predict import (
 )
 from .predict.passes import Read
 from .run import Stored, choosing
+from .run.stored import flattened
 from .types import Backend, DataError, Draws, Model, ModelError
 
 BUDGET = 200_000_000
@@ -126,6 +129,20 @@ class Posterior:
         ill-typed inputs, ModelError where the model leaves no site or several open.
         """
         return predict(self.model, self.draws.sites, self._inputs(args, "predict", device), seed)
+
+    def log_prob(self, x: Tensor, y: Any) -> Tensor:
+        """Log density of the predictive mixture at inputs ``x`` and rows ``y``: ``[n]``, float64, nats, differentiable in x.
+
+        The values are those of ``predict(x).log_prob(y)``, which records no gradient. ``torch.autograd.grad`` of their sum
+        says which inputs the prediction hangs on (attacks, saliency). All draws and rows at once: of large networks take few
+        rows at a time. For a ``BNN`` or a model of one argument. Raises DataError as ``predict`` does, and for another shape
+        of y.
+        """
+        rows = self._inputs((x,), "log_prob")[0]  # checked, and no longer part of x's graph
+        sites = {name: flattened(value)[:] for name, value in self.draws.sites.items()}
+        few = rows[:2] if rows_alone(self.model) else rows
+        inputs = x.to(rows) if isinstance(x, Tensor) else rows
+        return log_predictive(self.model, sites, inputs, y, together=can_batch(self.model, sites, few))
 
     def _inputs(self, args: Any, what: str, device: torch.device | str | None = None) -> tuple[Any, ...]:
         """Arguments of the model as tensors, on the right device, that its signature takes and that are like its data."""

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from torch import nn
 
 import bnn_zoo as bz
-from bnn_zoo.predict import deterministics, log_likelihood, passes, posterior_predictive, predict, replay
+from bnn_zoo.predict import deterministics, log_likelihood, log_predictive, passes, posterior_predictive, predict, replay
 from bnn_zoo.predict.passes import Catch
 
 CHAINS, DRAWS, N = 2, 5, 4
@@ -378,3 +378,50 @@ def test_targets_of_another_shape(shape):
     pred = predict(linear(1, bz.likelihoods.Gaussian(1.0)), draws_of(1), (X,))
     with pytest.raises(ValueError, match=r"log_likelihood expects y of shape \(4,\), as predicted; got"):
         pred.log_prob(torch.zeros(shape))
+
+
+def posterior_of(model, sites):
+    return bz.Posterior(model, (X, Y), bz.Draws(sites))
+
+
+@pytest.mark.parametrize("scale", [1.0, 60.0], ids=["plain", "probabilities of one"])
+def test_log_prob_has_the_gradient_of_differences_in_x(scale):
+    """Against the softmax mixture in numpy, and central differences of that; also where each p is 1 to a rounding."""
+    sites = {"0.weight": scale * draws_of(3)["0.weight"]}
+    x, y = X.clone().requires_grad_(), torch.tensor([0, 2, 1, 1])
+    weights = flat(sites["0.weight"])
+
+    def mixture(x):
+        f = np.einsum("doi,ni->dno", weights, x)
+        return logsumexp((f - logsumexp(f, -1, keepdims=True))[:, np.arange(N), y], 0) - math.log(len(f))
+
+    posterior = posterior_of(linear(3, bz.likelihoods.Categorical()), sites)
+    found = posterior.log_prob(x, y)
+    np.testing.assert_allclose(found.detach(), mixture(X.numpy()))
+    np.testing.assert_allclose(found.detach(), posterior.predict(X).log_prob(y))
+    (gradient,) = torch.autograd.grad(found.sum(), x)
+    for j, step in enumerate(1e-6 * np.eye(3)):
+        difference = (mixture(X.numpy() + step) - mixture(X.numpy() - step)) / 2e-6
+        np.testing.assert_allclose(gradient[:, j], difference, rtol=1e-5, atol=1e-7)
+    with torch.no_grad():
+        assert not posterior.log_prob(x, y).requires_grad
+
+
+def test_log_prob_in_x_of_noise_labels_to_ignore_and_networks_that_do_not_batch():
+    """Each draw's own noise enters; a label to ignore is 0 nats; one draw after the other gives the same."""
+    sites = draws_of(1, **NOISE)
+    posterior = posterior_of(linear(1, bz.likelihoods.Gaussian()), sites)
+    each = scipy.stats.norm(flat(outputs_at(sites, X)[..., 0]), flat(NOISE["noise"])[:, None]).logpdf(Y.numpy())
+    np.testing.assert_allclose(posterior.log_prob(X, Y), logsumexp(each, 0) - math.log(CHAINS * DRAWS))
+    flat_sites = {name: value.flatten(0, 1) for name, value in sites.items()}
+    found = [log_predictive(posterior.model, flat_sites, X, Y, together=t) for t in (True, False)]
+    torch.testing.assert_close(*found)
+    with pytest.raises(bz.DataError, match=r"expects y of shape \(4,\), as predicted; got \(4, 1\)"):
+        posterior.log_prob(X, Y[:, None])
+    with pytest.raises(bz.DataError, match="NaN"):
+        posterior.log_prob(X * torch.nan, Y)
+    classes = posterior_of(linear(3, bz.likelihoods.Categorical(ignore=9)), draws_of(3))
+    x = X.clone().requires_grad_()
+    ignored = classes.log_prob(x, torch.tensor([0, 9, 1, 2]))
+    (gradient,) = torch.autograd.grad(ignored.sum(), x)
+    assert ignored.detach()[1] == 0 and (gradient.abs().sum(1) > 0).tolist() == [True, False, True, True]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..bnn import rows_alone
 from ..posterior import Posterior
-from ..predict import means
+from ..predict import can_batch, means
 from .regressor import BNNRegressor
 
 
@@ -48,7 +48,7 @@ class BNNModel(EnsembleModel):
             self.register_buffer(f"mean_{axis}", _numbers(scaler, "mean_", 0.0))
             self.register_buffer(f"scale_{axis}", _numbers(scaler, "scale_", 1.0))
         example = self.fitted.rows[0][:2].cpu()
-        self._together = _can_batch(self.fitted.model, self.sites, example)
+        self._together = can_batch(self.fitted.model, self.sites, example)
         self._num_outputs = self._functions(example).shape[-1]
 
     @property
@@ -100,13 +100,3 @@ def _numbers(scaler: StandardScaler | None, name: str, otherwise: float) -> Tens
     """A fitted array of a scaler, or one number where it has none."""
     value = getattr(scaler, name, None)
     return torch.as_tensor(otherwise if value is None else value, dtype=torch.float64)
-
-
-def _can_batch(model: Any, sites: dict[str, Tensor], x: Tensor) -> bool:
-    """Whether torch computes all draws together as it computes the first alone."""
-    first = {name: value[:1] for name, value in sites.items()}
-    alone = means(model, first, x, together=False)
-    try:
-        return torch.allclose(means(model, sites, x)[:1], alone, rtol=1e-3, atol=1e-5)
-    except (RuntimeError, NotImplementedError, ValueError):
-        return False

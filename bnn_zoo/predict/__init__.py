@@ -2,7 +2,7 @@
 
 from .arguments import Contents, check_call, contents, like_data, split
 from .compacting import compacted
-from .means import means
+from .means import can_batch, log_predictive, means
 from .passes import SummedOut, base_law, deterministics, place_of, replay
 from .pointwise import data_rows, log_likelihood, log_prob, posterior_predictive, seen_only
 from .prediction import Prediction, moments, predict
@@ -12,6 +12,7 @@ __all__ = [
     "Prediction",
     "SummedOut",
     "base_law",
+    "can_batch",
     "check_call",
     "compacted",
     "contents",
@@ -19,6 +20,7 @@ __all__ = [
     "deterministics",
     "like_data",
     "log_likelihood",
+    "log_predictive",
     "log_prob",
     "means",
     "moments",
