@@ -327,9 +327,9 @@ plt.show()
 pd.Series({f"T = {T:g}": 1000 * kramers(T) for T in TEMPERATURES}, name="Kramers, crossings in 1,000 steps").to_frame().T
 
 # %% [markdown]
-# **One law, three clocks.** All three have the right share of the wide well, within the few percent that 100 chains of 2,500 draws allow. Their counted rates agree with the exact ones:
-# of twelve, eleven lie within two standard errors or so, and Langevin at T = 1.5 at 2.7. Langevin follows Kramers' formula, and its rate falls
-# fifteenfold from T = 1.5 to 0.6. HMC's falls tenfold. That of Metropolis hardly falls, because a proposal of sd 1 jumps over the barrier and never climbs it.
+# **One law, three clocks.** All three have the right share of the wide well, within 0.025. Their counted rates agree with the exact ones:
+# of twelve, eleven lie within two standard errors, and Langevin at T = 1.5 at 2.7. Langevin follows Kramers' formula; its exact rate, and that of HMC, fall
+# tenfold from T = 1.5 to 0.6. That of Metropolis only halves, because a proposal of sd 1 can jump over the barrier and need not climb it.
 #
 # For one evaluation of U or its gradient, at T = 1, Metropolis crosses 7 times as often as HMC and 34 times as often as Langevin. That is a lesson about one dimension and no praise of Metropolis: a jump that lands in
 # the other well is easy to guess on a line, and hopeless among thousands of weights. What does carry over is that methods that follow the gradient climb barriers at a rate that is
@@ -469,7 +469,7 @@ plt.show()
 # %% [markdown]
 # The two minima have nearly the same loss, 1.744 and 1.754. **Escapes depend on learning rate / batch size**, as the analogy says: rates of 0.02 and 0.04 with the same quotient give the same shares (0.90 and 0.89;
 # 0.03 and 0.03), and from a quotient of 0.02 to 0.0067 they fall from nine in ten to none of a hundred. Langevin at the matched temperature does the same in outline. In detail it differs:
-# at 0.01 it leaves six times as often (18 against 3 of 100), since its noise stays as strong all the way up, while that of SGD is weaker at the top (C = 3.8) than at the bottom (8.1). At
+# at 0.01 it leaves six times as often (18 against 3 of 100), probably since its noise stays as strong all the way up, while that of SGD is weaker at the top (C = 3.8) than at the bottom (8.1). At
 # 0.02 fewer Langevin chains are outside at the end (0.82), because they also come back; the next section shows why SGD does not.
 #
 # ## 5. Where the analogy ends
@@ -531,7 +531,7 @@ spread = {f"sd in the wide minimum, {name}": path[path > w[ridge]].std() for nam
 pd.Series(outside | from_where | spread).to_frame("share in the wide minimum (or sd)")
 
 # %% [markdown]
-# **SGD does not end in Boltzmann's law.** Boltzmann gives the wide minimum 76 % of the mass at this temperature, and Langevin has 80 %, wherever it started (its step is not small: it flattens the sharp well a little). SGD has 99.6 %,
+# **SGD does not end in Boltzmann's law.** Boltzmann gives the wide minimum 76 % of the mass at this temperature, and Langevin has 80 %, wherever it started (its step is not small: ηλ = 0.36 in the sharp well). SGD has 99.6 %,
 # and its sd there is 0.12 where Langevin's is 0.44. No single temperature explains both: in the wide minimum the variance of the gradient is a tenth of that in the sharp one, so SGD is hot in one
 # and cold in the other, and drifts from hot to cold. The law for D(w) describes it well, the share and the shape. That preference for wide minima comes from the noise, and not from any entropy.
 #
@@ -652,7 +652,7 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# The ten directions with the most noise have nearly all of it, and the largest has 8,000 times the median's at the start and 1,300 times after training. So in a network, too, the noise is
+# Five of 121 directions have 83 % of the noise at the start and 73 % after training, and the largest has 8,000 and 1,300 times the median's. So in a network, too, the noise is
 # neither alike in all directions nor the same at two places: the median direction has become noisier with training, though the trace is the same.
 #
 # In the plane above, SGD's cloud is nearly round (sd 0.11 along the flat direction, 0.13 along the steep one), where Boltzmann's law has 0.16 and 0.040. Langevin has 0.16 and 0.045: too wide where it
