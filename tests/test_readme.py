@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,6 +81,47 @@ def test_zoo_table_names_everything():
     text = README.read_text()
     for room in (bz.nets, bz.priors, bz.likelihoods):
         assert not [name for name in room.__all__ if f"`{name}`" not in text]
+
+
+def run_notebook(name, monkeypatch):
+    """What a notebook leaves behind, at its small size, and how many figures it has shown; every figure is drawn."""
+    from matplotlib import pyplot as plt
+
+    drawn = []
+
+    def show():
+        drawn.extend(plt.figure(number).canvas.draw() for number in plt.get_fignums())
+        plt.close("all")
+
+    monkeypatch.setenv("BNN_ZOO_FAST", "1")
+    monkeypatch.delenv("BNN_ZOO_DATA", raising=False)
+    monkeypatch.setattr(plt, "show", show)
+    path = README.parent / "notebooks" / f"{name}.py"
+    space: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    return space, len(drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
+def test_the_physics_notebook_runs(monkeypatch):
+    """Barriers are crossed as often as the transition matrices say, and SGD and Langevin spread as theory says."""
+    space, drawn = run_notebook("from_physics", monkeypatch)
+    rates = space["rates"]
+    error = (rates["crossings in 1,000 steps"] - rates["exact rate"]) / rates["standard error"]
+    assert drawn == 8 and len(rates) == 6 and error.abs().max() < 4
+    for name, cloud in space["clouds"].items():
+        ratio = np.linalg.eigvalsh(np.cov(cloud.T)) / np.linalg.eigvalsh(space["predicted"][name])
+        assert (abs(ratio - 1) < 0.4).all(), (name, ratio)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
+def test_the_notebook_on_model_comparison_runs(monkeypatch):
+    """Bias², variance and noise from some data sets add up to the error measured on others."""
+    space, drawn = run_notebook("model_comparison", monkeypatch)
+    assert drawn == 5 and len(space["refits"]) >= 2
+    assert space["parts"]["z"].abs().max() < 4
 
 
 @pytest.mark.slow
