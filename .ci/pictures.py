@@ -1,6 +1,6 @@
 """Run the code of docs/plots.md and save what each block draws under the name of the picture that follows it.
 
-``python .ci/pictures.py``; two minutes. Colours are reduced to 256, which makes the files small and leaves them as they look.
+``python .ci/pictures.py``. Colours are reduced to 256, which makes the files small and leaves them as they look.
 """
 
 import re
