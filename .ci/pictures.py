@@ -1,6 +1,6 @@
 """Run the code of docs/plots.md and save what each block draws under the name of the picture that follows it.
 
-``python .ci/pictures.py``; two minutes. Colours are reduced to 64, which makes the files small and leaves them as they look.
+``python .ci/pictures.py``. Colours are reduced to 256, which makes the files small and leaves them as they look.
 """
 
 import re
@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 def save(figure, path: Path) -> None:
     png = BytesIO()
     figure.savefig(png, dpi=90)
-    Image.open(png).convert("RGB").quantize(64).save(path, optimize=True)
+    Image.open(png).convert("RGB").quantize(256).save(path, optimize=True)
 
 
 def main() -> None:

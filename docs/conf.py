@@ -65,7 +65,7 @@ def gallery(docs=DOCS):
             image = Image.open(BytesIO(b64decode(png))).convert("RGB")
             image = image.crop((0, 0, image.width, min(image.height, round(0.7 * image.width))))  # the top of a tall one
             image.thumbnail((560, 392))
-            image.quantize(64).save(out / f"{path.stem}.png", optimize=True)
+            image.quantize(256).save(out / f"{path.stem}.png", optimize=True)
             card = f"[![{title}](_gallery/{path.stem}.png)]({path.stem})\n\n{card}"
         cards.append(f":::{{container}} card\n{card}\n:::\n")
     (out / "cards.md").write_text("::::{container} cards\n" + "\n".join(cards) + "::::\n")
