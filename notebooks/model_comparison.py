@@ -289,7 +289,9 @@ plt.show()
 pd.DataFrame({way: {name: values[name].mean() - math.log(unit) for name in models} for way, values in ways.items()})
 
 # %% [markdown]
-# WORDS LOO
+# **Look at k before the ranking.** The table of PSIS-LOO is clear: 20 units with sd 3 lead by 61 nats, nine standard errors. But 139 of its 200 rows have a bad k, and its chains disagree (R-hat of f up to 1.57, 7 effective draws
+# at worst), so neither the standard error nor the lead can be taken from that table. The narrow candidates have 0 to 11 bad rows. The columns of refits and of held-out rows above say what is left of each difference; read them with the errors
+# beside them, and those of the last two models with the error from rows that were not refitted.
 #
 # ## Part two: bias, variance, noise
 #
@@ -455,4 +457,5 @@ axes[0, 0].legend(frameon=False, fontsize="small")
 plt.show()
 
 # %% [markdown]
-# WORDS BIAS
+# Read the columns of the table from left to right: the sum of the three parts against the measured error, with z in units of their Monte Carlo error, and the share of grid points and data sets at which
+# the two chains agree.
