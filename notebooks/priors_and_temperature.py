@@ -273,7 +273,7 @@ first_layer = {name: torch.tensor(d["prior"]["0.weight"].values[0]).flatten(0, 1
 from matplotlib.figure import Figure
 
 shown = 8
-figure = Figure(figsize=(9, 7.2), layout="constrained")
+figure = Figure(figsize=(9, 6.6), layout="constrained")
 axes = figure.subplots(6, shown, gridspec_kw={"height_ratios": [0.6, 1] * 3})
 for i, (name, w) in enumerate(first_layer.items()):
     seen = nn.functional.conv2d(image, w[:shown], padding=1)[0]
@@ -282,7 +282,8 @@ for i, (name, w) in enumerate(first_layer.items()):
             most = float(abs(values).max())
             ax.imshow(values, cmap="PuOr", vmin=-most, vmax=most)
             ax.set(xticks=[], yticks=[])
-    axes[2 * i, 0].set_title(f"{name}: filters, and the digit seen through them", loc="left", fontsize="medium")
+    axes[2 * i, 0].set_ylabel("filters", rotation=0, ha="right")
+    axes[2 * i + 1, 0].set_ylabel(f"{name.replace(', ', chr(10))}:\na digit through\nthem", rotation=0, ha="right")
 figure
 
 # %% [markdown]
