@@ -80,7 +80,7 @@ def fitted(backend, of=model, seed=0):
     return posterior, " ".join(str(w.message) for w in caught if w.category is UserWarning)
 
 
-hmc = {"warmup": size(500), "draws": size(500)}
+hmc = {"warmup": size(500), "draws": size(500), "max_leapfrogs": 32 if FAST else 1000}
 first, warned = fitted(bz.HMC(chains=4, **hmc))
 print(warned or "fit warned of nothing")
 
@@ -224,10 +224,10 @@ start_of_prior = bz.density.from_prior
 centred = {
     "default": bz.HMC(chains=4, **hmc),
     "start from the prior": bz.HMC(chains=4, init=start_of_prior, **hmc),
-    "four times as long": bz.HMC(chains=4, warmup=size(500), draws=size(2000)),
+    "four times as long": bz.HMC(chains=4, **{**hmc, "draws": size(2000)}),
     "16 chains": bz.HMC(chains=16, **hmc),
     "target_accept 0.95": bz.HMC(chains=4, target_accept=0.95, **hmc),
-    "long trajectories": bz.HMC(chains=4, trajectory_length=30.0, max_leapfrogs=4000, warmup=size(300), draws=size(200)),
+    "long trajectories": bz.HMC(chains=4, trajectory_length=60.0, **{**hmc, "max_leapfrogs": 32 if FAST else 4000}),
     "another sampler, MCLMC": bz.MCLMC(chains=4, warmup=size(5000), draws=size(1000)),
 }
 runs = {name: fitted(backend) for name, backend in centred.items() if name != "default"}
