@@ -80,8 +80,9 @@ def fitted(backend, of=model, seed=0):
     return posterior, " ".join(str(w.message) for w in caught if w.category is UserWarning)
 
 
-hmc = {"warmup": size(500), "draws": size(500), "max_leapfrogs": 32 if FAST else 1000}
-first, warned = fitted(bz.HMC(chains=4, **hmc))
+MOST = 32 if FAST else 1000  # leapfrogs of a trajectory
+longer = {"warmup": size(1000), "draws": size(2000), "target_accept": 0.9, "trajectory_length": 5.0, "max_leapfrogs": MOST}
+first, warned = fitted(bz.HMC(chains=4, **longer))
 print(warned or "fit warned of nothing")
 
 # %% [markdown]
@@ -102,7 +103,8 @@ first.summary()[["scalars", "max_rhat", "min_ess_bulk", "min_ess_tail"]]
 
 # %%
 weights = ["0.weight", "0.bias", "2.weight", "2.bias"]
-sites = {name: first.draws.sites[name] for name in weights}
+thinned = first.thin(4)
+sites = {name: thinned.draws.sites[name] for name in weights}
 each_chain = bz.diagnostics.align_units(sites, torch.nn.Tanh).sites
 chains, draws = next(iter(sites.values())).shape[:2]
 alone = {name: v.reshape(chains * draws, 1, *v.shape[2:]) for name, v in sites.items()}
@@ -132,13 +134,19 @@ figure
 
 # %%
 PROBE = torch.tensor([[-3.0], [0.0], [3.0]])
-bz.plots.function_trace(first.predict(PROBE).f)[0].figure
+def small(axes):
+    """The figure of these axes, with few pixels."""
+    axes[0].figure.set_dpi(60)
+    return axes[0].figure
+
+
+small(bz.plots.function_trace(first.thin(8).predict(PROBE).f, unit="units of y"))
 
 # %%
-bz.plots.function_rank(first.predict(PROBE).f)[0].figure
+small(bz.plots.function_rank(first.thin(8).predict(PROBE).f))
 
 # %%
-bz.plots.function_convergence({f"x = {at:g}": first.predict(torch.tensor([[at]])).f for at in (-3.0, 0.0, 3.0)})[0].figure
+small(bz.plots.function_convergence({f"x = {at:g}": first.predict(torch.tensor([[at]])).f for at in (-3.0, 0.0, 3.0)}))
 
 # %% [markdown]
 # ## 4. The answers are known here
@@ -151,7 +159,7 @@ def answers(*posteriors, weights=None):
     """Of a mixture of posteriors with these weights, by default equal ones: what Neal reports."""
     share = torch.tensor(weights or [1.0] * len(posteriors)).double()
     share = share / share.sum()
-    on_test, at = [p.predict(test[0]) for p in posteriors], [p.predict(PROBE) for p in posteriors]
+    on_test, at = [p.thin(4).predict(test[0]) for p in posteriors], [p.predict(PROBE) for p in posteriors]
     log_prob = torch.stack([p.log_prob(test[1]) for p in on_test]).double()
     mean = sum(w * p.mean for w, p in zip(share, on_test))
     there = sum(w * p.mean for w, p in zip(share, at))
@@ -180,7 +188,8 @@ pd.concat([pd.DataFrame({"ours": answers(*[first])}).T, published])
 
 # %%
 LARGE = torch.tensor(7.4)
-held, _ = fitted(bz.HMC(chains=4, **hmc), bz.handlers.Fixed(model, "2.weight_scale", values={"2.weight_scale": LARGE}))
+fixed = bz.handlers.Fixed(model, "2.weight_scale", values={"2.weight_scale": LARGE})
+held, _ = fitted(bz.HMC(chains=4, **{**longer, "warmup": size(500), "draws": size(500), "trajectory_length": 10.0}), fixed)
 
 
 def large_output_weights(log_joint, chains, generator):
@@ -188,7 +197,7 @@ def large_output_weights(log_joint, chains, generator):
     return log_joint.unconstrain(values | {"2.weight_scale": LARGE.expand(chains)})
 
 
-second, said = fitted(bz.HMC(chains=4, init=large_output_weights, **hmc))
+second, said = fitted(bz.HMC(chains=4, init=large_output_weights, **longer))
 print(said or "fit warned of nothing")
 both = bz.concat([first, second])
 groups = {"default start": first, "large output weights": second, "all eight chains": both}
@@ -196,7 +205,7 @@ rhats = {name: bz.diagnostics.rhat(p.predict(PROBE).f).tolist() for name, p in g
 pd.DataFrame(rhats, index=[f"R-hat of f at {at:g}" for at in (-3, 0, 3)]).T
 
 # %%
-bz.plots.function_trace(both.predict(PROBE).f)[0].figure
+small(bz.plots.function_trace(both.thin(8).predict(PROBE).f, unit="units of y"))
 
 # %%
 grid = torch.linspace(-4, 4, 121)[:, None]
@@ -205,7 +214,7 @@ axes = bz.plots.functions(grid, bands, unit="units of y")
 for ax in axes.flat:
     ax.plot(*data, "k.", ms=3)
     ax.set_ylim(-6, 6)
-axes[0, 0].figure
+small(axes[0])
 
 # %%
 ours = {"default start": answers(first), "large output weights": answers(second)}
@@ -220,23 +229,22 @@ pd.concat([pd.DataFrame(ours).T, published])
 
 # %%
 NEAR, FAR = torch.linspace(-2, 2, 21)[:, None], torch.tensor([[-3.0], [3.0]])
-start_of_prior = bz.density.from_prior
-centred = {
-    "default": bz.HMC(chains=4, **hmc),
-    "start from the prior": bz.HMC(chains=4, init=start_of_prior, **hmc),
-    "four times as long": bz.HMC(chains=4, **{**hmc, "draws": size(2000)}),
-    "16 chains": bz.HMC(chains=16, **hmc),
-    "target_accept 0.95": bz.HMC(chains=4, target_accept=0.95, **hmc),
-    "long trajectories": bz.HMC(chains=4, trajectory_length=60.0, **{**hmc, "max_leapfrogs": 32 if FAST else 4000}),
+plain = {"warmup": size(500), "draws": size(500), "max_leapfrogs": MOST}
+settings = {
+    "settings as they come": bz.HMC(chains=4, **plain),
+    "start from the prior": bz.HMC(chains=4, init=bz.density.from_prior, **plain),
+    "four times as long": bz.HMC(chains=4, **{**plain, "draws": size(2000)}),
+    "16 chains": bz.HMC(chains=16, **plain),
+    "target_accept 0.95": bz.HMC(chains=4, target_accept=0.95, **plain),
     "another sampler, MCLMC": bz.MCLMC(chains=4, warmup=size(5000), draws=size(1000)),
 }
-runs = {name: fitted(backend) for name, backend in centred.items() if name != "default"}
-runs = {"default": (first, warned)} | runs
-runs["non-centred"] = fitted(bz.HMC(chains=4, **hmc), bz.handlers.NonCentred(model, "*.weight", "0.bias"))
+runs = {name: fitted(backend) for name, backend in settings.items()}
+runs["non-centred"] = fitted(bz.HMC(chains=4, **plain), bz.handlers.NonCentred(model, "*.weight", "0.bias"))
+runs |= {"the first run above": (first, warned), "large output weights above": (second, said)}
 
 
 # %%
-def examined(posterior):
+def examined(posterior, text):
     stats, sites = posterior.draws.stats, posterior.draws.sites
     near, far = (posterior.predict(at).f for at in (NEAR, FAR))
     every = torch.cat([near, far], -1)
@@ -252,14 +260,11 @@ def examined(posterior):
         "mean at 3": float(far[..., 1].mean()),
         "second mode": float((sites["2.weight_scale"] > 4.5).float().mean()),
         "10⁶ gradients": posterior.draws.attrs["gradients"] / 1e6,
+        "warned": bool(text),
     }
 
 
-pd.DataFrame({name: examined(posterior) for name, (posterior, _) in runs.items()}).T
-
-# %%
-for name, (_, text) in runs.items():
-    print(f"{name}: {text or 'fit warned of nothing'}\n")
+pd.DataFrame({name: examined(*run) for name, run in runs.items()}).T
 
 # %% [markdown]
 # ## 7. How much does each mode weigh?
@@ -281,13 +286,14 @@ neal_modes.CHAINS, neal_modes.LEAPFROGS = 16, 20 if FAST else 2000
 sampler = neal_modes.Posterior(bz.LogJoint(model, data, compile=not FAST), data[0][:, 0], data[1])
 q, large = neal_modes.start(sampler)
 generator = torch.Generator().manual_seed(0)
-epsilon, scales = torch.full((16,), 0.2), []
+epsilon, scales, kept = torch.full((16,), 0.2), [], []
 for i in range(size(300)):
     q = sampler.draw_precisions(q, large & (i < 50), generator)
     q, rate = sampler.move(q, epsilon * (0.2 * torch.randn(16, generator=generator)).exp(), generator)
     if i < 100:
         epsilon = epsilon * (0.5 * (rate.mean() - 0.8) * (1 + i / 20) ** -0.5).exp()
     scales.append(q[:, sampler.at["2.weight_scale"]].squeeze(-1).exp())
+    kept += [q] if i % 4 == 0 and i >= size(300) // 2 else []
 scales = torch.stack(scales)
 
 # %%
@@ -307,6 +313,16 @@ pd.DataFrame(
     {f"from {name}": [float((part[:, chosen] > 4.5).float().mean()) for part in thirds] for name, chosen in (("small", ~large), ("large", large))},
     index=[f"part {k + 1} of 5" for k in range(5)],
 ).T
+
+# %% [markdown]
+# What these draws, of the second half of the run, answer in each mode:
+
+# %%
+last = torch.cat(kept)
+in_second = last[:, sampler.at["2.weight_scale"]].squeeze(-1).exp() > 4.5
+parts = {"small output weights": last[~in_second], "large output weights": last[in_second]}
+found = {name: neal_modes.describe(part, sampler.log_joint, model, test) for name, part in parts.items() if len(part)}
+pd.concat([pd.DataFrame(found, index=columns[:5]).T, published[columns[:5]]])
 
 # %% [markdown]
 # With the published weight of the second mode, 0.93 (64 such chains of 4,000 iterations, *How to choose a sampler*), our two groups of chains give:
