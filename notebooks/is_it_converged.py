@@ -330,3 +330,16 @@ pd.concat([pd.DataFrame(found, index=columns[:5]).T, published[columns[:5]]])
 # %%
 mixed = {"weights 0.07 and 0.93": answers(first, second, weights=[0.07, 0.93])}
 pd.concat([pd.DataFrame(mixed).T, published])
+
+# %% [markdown]
+# ## A checklist
+#
+# 1. **R-hat of f, not of weights.** Weights disagree because units change places; matching them helps a little, and proves nothing.
+# 2. **At the data and beyond.** f mixes well where rows pin it down, and slowly where they do not. Look where you will predict.
+# 3. **Read the alarms**: divergences, E-BFMI, effective draws in the tails. `fit` warns of them in one sentence.
+# 4. **Never start from draws of a vague prior.** The default start is better; see the table.
+# 5. **Start some chains in a very different place**, above all where whole groups of weights are large or small. R-hat of all chains together is the only
+#    one that can see a mode that each group alone does not visit.
+# 6. **If groups of chains stay apart**, neither their shares of the draws nor stacking are the posterior's weights. Stacking is right for predictions like
+#    the data; for weights a sampler must go from one mode to the other many times.
+# 7. **Compare with something from outside** where there is something: a published run, another sampler, a limit that has a formula.
