@@ -258,6 +258,9 @@ rows = {name: widths(name) | {"distance": distance(f[name]), "covers the truth":
 table = pd.DataFrame(rows | {name: judged(name) for name in runs}).T
 table
 
+# %% [markdown]
+# The widths as a picture; what is wider than 2.5 lies beyond the axis.
+
 # %%
 order = table.drop("the referee").sort_values("width in the gap").index
 figure = Figure(figsize=(8, 6), layout="constrained", dpi=72)
