@@ -1,6 +1,8 @@
 """The README's example runs as it stands, and its commands are the ones that CI runs."""
 
+import io
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +148,37 @@ def test_the_plots_of_the_documentation():
     assert {f"{name}.png" for name in pictures} == {path.name for path in (README.parent / "docs" / "plots").iterdir()}
     missing = set(bz.plots.__all__) - set(re.findall(r"\w+", text))
     assert {name for name in missing if name.islower()} <= {"arviz_major"}
+def notebook(name, monkeypatch):
+    """What a notebook leaves behind at its small size, without data that it would have to look for."""
+    monkeypatch.setenv("BNN_ZOO_FAST", "1")
+    monkeypatch.delenv("BNN_ZOO_DATA", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(README.parent)
+    path, space = README.parent / "notebooks" / f"{name}.py", {}
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    space["figure"].savefig(io.BytesIO())
+    return space
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
+def test_one_dimension_notebook(monkeypatch, capsys):
+    """It leaves no backend out, and NUTS and the formula of the limit find about the same width at the data."""
+    space = notebook("one_dimension", monkeypatch)
+    table = space["table"]
+    assert "left out: set()" in capsys.readouterr().out and len(table) == len(space["backends"]) + 2
+    assert table.filter(like="width").notna().all(axis=None) and (table["distance"].drop("the referee") > 0).all()
+    assert 0.5 < table.loc["Gaussian process", "width at the data"] < 2 and table.loc["MAP", "width in the gap"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
+def test_is_it_converged_notebook(monkeypatch, capsys):
+    """Chains that are let go at large output weights stay there, and its mixture has the mean of its parts."""
+    space = notebook("is_it_converged", monkeypatch)
+    assert "made by the formula" in capsys.readouterr().out
+    first, second, answers = space["first"], space["second"], space["answers"]
+    assert float(second.draws.sites["2.weight_scale"].median()) > float(first.draws.sites["2.weight_scale"].median())
+    one, other = (answers(p)["mean at 3"] for p in (first, second))
+    mixed = answers(first, second, weights=[0.25, 0.75])
+    assert mixed["mean at 3"] == pytest.approx(0.25 * one + 0.75 * other, abs=1e-4)
