@@ -148,6 +148,8 @@ def test_the_plots_of_the_documentation():
     assert {f"{name}.png" for name in pictures} == {path.name for path in (README.parent / "docs" / "plots").iterdir()}
     missing = set(bz.plots.__all__) - set(re.findall(r"\w+", text))
     assert {name for name in missing if name.islower()} <= {"arviz_major"}
+
+
 def notebook(name, monkeypatch):
     """What a notebook leaves behind at its small size, without data that it would have to look for."""
     monkeypatch.setenv("BNN_ZOO_FAST", "1")
