@@ -19,7 +19,7 @@ everyone = pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.stem)
 def cells(text: str) -> list[tuple[str, str]]:
     """(kind, source) of each cell of a percent script, with the magics (``# %matplotlib``) as a notebook has them."""
     found = []
-    for kind, body in re.findall(r"^# %%( \[markdown\])?\n(.*?)(?=^# %%|\Z)", text, re.S | re.M):
+    for kind, body in re.findall(r"^# %%( \[markdown\])?(?: tags=.*?)?\n(.*?)(?=^# %%|\Z)", text, re.S | re.M):
         pattern, new = (r"^# ?", "") if kind else (r"^# %", "%")
         found.append(("markdown" if kind else "code", re.sub(pattern, new, body, flags=re.M).strip()))
     return found

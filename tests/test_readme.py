@@ -171,16 +171,3 @@ def test_one_dimension_notebook(monkeypatch, capsys):
     assert "left out: set()" in capsys.readouterr().out and len(table) == len(space["backends"]) + 2
     assert table.filter(like="width").notna().all(axis=None) and (table["distance"].drop("the referee") > 0).all()
     assert 0.5 < table.loc["Gaussian process", "width at the data"] < 2 and table.loc["MAP", "width in the gap"] == 0
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
-def test_is_it_converged_notebook(monkeypatch, capsys):
-    """Chains that are let go at large output weights stay there, and its mixture has the mean of its parts."""
-    space = notebook("is_it_converged", monkeypatch)
-    assert "made by the formula" in capsys.readouterr().out
-    first, second, answers = space["first"], space["second"], space["answers"]
-    assert float(second.draws.sites["2.weight_scale"].median()) > float(first.draws.sites["2.weight_scale"].median())
-    one, other = (answers(p)["mean at 3"] for p in (first, second))
-    mixed = answers(first, second, weights=[0.25, 0.75])
-    assert mixed["mean at 3"] == pytest.approx(0.25 * one + 0.75 * other, abs=1e-4)
