@@ -114,7 +114,7 @@ def test_the_physics_notebook_runs(monkeypatch):
     assert drawn == 8 and len(rates) == 6 and error.abs().max() < 4
     for name, cloud in space["clouds"].items():
         ratio = np.linalg.eigvalsh(np.cov(cloud.T)) / np.linalg.eigvalsh(space["predicted"][name])
-        assert (abs(ratio - 1) < 0.4).all(), (name, ratio)
+        assert (abs(ratio - 1) < 0.6).all(), (name, ratio)  # of 800 dependent draws; by the other law 2.1 and 0.1
 
 
 @pytest.mark.slow
