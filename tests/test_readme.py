@@ -98,6 +98,7 @@ def run_notebook(name, monkeypatch):
     monkeypatch.setenv("BNN_ZOO_FAST", "1")
     monkeypatch.delenv("BNN_ZOO_DATA", raising=False)
     monkeypatch.setattr(plt, "show", show)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     path = README.parent / "notebooks" / f"{name}.py"
     space: dict = {}
     exec(compile(path.read_text(), str(path), "exec"), space)
@@ -150,23 +151,12 @@ def test_the_plots_of_the_documentation():
     assert {name for name in missing if name.islower()} <= {"arviz_major"}
 
 
-def notebook(name, monkeypatch):
-    """What a notebook leaves behind at its small size, without data that it would have to look for."""
-    monkeypatch.setenv("BNN_ZOO_FAST", "1")
-    monkeypatch.delenv("BNN_ZOO_DATA", raising=False)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.chdir(README.parent)
-    path, space = README.parent / "notebooks" / f"{name}.py", {}
-    exec(compile(path.read_text(), str(path), "exec"), space)
-    space["figure"].savefig(io.BytesIO())
-    return space
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of runs far too short
 def test_one_dimension_notebook(monkeypatch, capsys):
     """It leaves no backend out, and NUTS and the formula of the limit find about the same width at the data."""
-    space = notebook("one_dimension", monkeypatch)
+    space, _ = run_notebook("one_dimension", monkeypatch)
+    space["figure"].savefig(io.BytesIO())
     table = space["table"]
     assert "left out: set()" in capsys.readouterr().out and len(table) == len(space["backends"]) + 2
     assert table.filter(like="width").notna().all(axis=None) and (table["distance"].drop("the referee") > 0).all()
