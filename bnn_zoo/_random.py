@@ -18,6 +18,8 @@ from ._torch import seed_wholly
 LARGEST = 2**64 - 1
 AHEAD = 4096
 """Numbers of a chain that are drawn at a time, where so many are asked for in small portions."""
+LINE = 64
+"""Bytes at whose multiples new tensors begin."""
 COMMON = 2**32 - 1
 """In the place of a chain: the stream that all chains share."""
 
@@ -87,8 +89,8 @@ class Streams:
         self.device, self.dtype = device, dtype
         self.generators = [generator(device, seed, use, chain) for chain in chains]
         self.shared = generator("cpu", seed, use, COMMON)
-        self.ahead: dict[str, Tensor] = {}
-        """By kind and size of a portion, those that are left, ``[portion, chain, size]``."""
+        self.ahead: dict[str, list[Tensor]] = {}
+        """By kind and size of a portion, those that are left, ``[chain, size]`` each, the next one last."""
 
     def normal(self, *shape: int) -> Tensor:
         return self._portion("normal", shape)
@@ -121,11 +123,10 @@ class Streams:
             return self._drawn(kind, 1, size)[0].reshape(len(self.generators), *shape)
         key = f"{kind} {size}"
         left = self.ahead.get(key)
-        if left is None or not len(left):
-            left = self._drawn(kind, AHEAD // size, size)
-        self.ahead[key] = left[1:]
-        # a copy: where numbers lie in memory may decide the last bit of a product of matrices
-        return left[0].clone().reshape(len(self.generators), *shape)
+        if not left:
+            left = self.ahead[key] = in_portions(self._drawn(kind, AHEAD // size, size))
+        portion = left.pop()
+        return portion if len(shape) == 1 else portion.reshape(len(self.generators), *shape)
 
     def _drawn(self, kind: str, count: int, size: int) -> Tensor:
         out = torch.empty(len(self.generators), count, size, dtype=self.dtype, device=self.device)
@@ -140,7 +141,7 @@ class Streams:
     def tree(self) -> dict[str, Any]:
         """Where all streams are, as tensors."""
         states = torch.stack([own.get_state() for own in self.generators])
-        ahead = {key: left.clone() for key, left in self.ahead.items() if len(left)}
+        ahead = {key: torch.stack(left[::-1]) for key, left in self.ahead.items() if left}
         return {"generators": states, "shared": self.shared.get_state(), "ahead": ahead}
 
     @tree.setter
@@ -148,7 +149,17 @@ class Streams:
         for own, state in zip(self.generators, tree["generators"], strict=True):
             own.set_state(state.cpu().clone())  # of a view torch reads beyond its end
         self.shared.set_state(tree["shared"].cpu().clone())
-        self.ahead = {key: left.to(self.device) for key, left in tree["ahead"].items()}
+        self.ahead = {key: in_portions(left.to(self.device)) for key, left in tree["ahead"].items()}
+
+
+def in_portions(numbers: Tensor) -> list[Tensor]:
+    """The parts of ``numbers [portion, …]``, the first one last, each at the beginning of a line of memory as any new tensor
+    is: where numbers lie may decide the last bit of a product of matrices."""
+    count, size = len(numbers), numbers[0].numel()
+    line = LINE // numbers.element_size()
+    lines = numbers.new_empty(count, -(-size // line) * line)[:, :size]
+    lines.copy_(numbers.reshape(count, size))
+    return list(lines.unflatten(1, numbers.shape[1:]).unbind(0))[::-1]
 
 
 def fill_normal(out: Tensor, generator: torch.Generator) -> Tensor:

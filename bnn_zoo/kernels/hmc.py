@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import ceil
+from math import ceil, fsum
 from typing import NamedTuple
 
 import torch
@@ -73,7 +73,8 @@ class HMC:
         """One transition of all chains."""
         metric, step_size = parameters
         length = self.trajectory_length * (1.0 + self.jitter * (2.0 * random.common() - 1.0))
-        count = min(max(1, ceil(length / float(step_size.mean()))), self.max_leapfrogs)
+        sizes = step_size.tolist()
+        count = min(max(1, ceil(length * len(sizes) / fsum(sizes))), self.max_leapfrogs)
         q, value, gradient = state
         p = metric.sample(random)
         start = q, p, value, gradient
@@ -81,7 +82,8 @@ class HMC:
         *new, rate, energy, error, diverging = for_each_chain(
             target, metropolis(type(metric)), *metric, random.uniform(), *start, *end
         )
-        return HMCState(*new), HMCInfo(rate, energy, error, diverging, torch.full_like(rate, count))
+        steps = torch.full_like(diverging, count, dtype=torch.int32)
+        return HMCState(*new), HMCInfo(rate, energy, error, diverging, steps)
 
 
 @cache
