@@ -42,6 +42,7 @@ class Store:
         self.block = min(self.room, max(BLOCK // max(size, 1), 1))
         self.waiting = Recorder(self.block)
         self.stats = Recorder(self.room)
+        self.nothing = torch.empty(self.chains, 0)
         self.written = 0
         self.finite = torch.ones(self.room, dtype=torch.bool)
 
@@ -59,7 +60,7 @@ class Store:
         if self.waiting.count == self.block:
             self.write()
         self.waiting.add(position, {})
-        self.stats.add(position[:, :0], stats)
+        self.stats.add(self.nothing, stats)
 
     def write(self) -> None:
         """Move what waits. An interrupt in here loses nothing: it is then moved again."""

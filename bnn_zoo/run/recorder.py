@@ -29,7 +29,8 @@ class Recorder:
             more = max(self.room - self.count, self.count)
             self.positions = torch.cat([self.positions, position.new_empty((more, *position.shape))])
             self.stats = {k: torch.cat([v, v.new_empty((more, *v.shape[1:]))]) for k, v in self.stats.items()}
-        self.positions[self.count] = position
+        if position.numel():
+            self.positions[self.count] = position
         for name, value in stats.items():
             self.stats[name][self.count] = value
         self.count += 1

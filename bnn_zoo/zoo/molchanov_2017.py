@@ -48,7 +48,7 @@ TRAPS = (
     "The program has no prior on biases: N(0, 1) here takes its place.",
 )
 UNCHECKED = "The published compression is the README's; the architecture and schedule of the program were not read by us."
-COMMAND = "python tests/benchmarks/compression.py --out FOLDER"
+COMMAND = "python tests/benchmarks/compression.py --out FOLDER --methods svd --nets "
 CARDS = {
     "molchanov_lenet300100": Card(
         formula=FORMULA.format("784-300-100-10, ReLU"),
@@ -59,7 +59,7 @@ CARDS = {
             ("compression and error", "bayesgroup/variational-dropout-sparsifies-dnn, README"),
         ),
         figures=(Figure("weights over weights left, at test error", "68, at 1.92 %", "38, at 1.91 %"),),
-        command=COMMAND,
+        command=COMMAND + "lenet300",
         traps=TRAPS,
         unchecked=UNCHECKED,
         citation=CITATION,
@@ -73,7 +73,7 @@ CARDS = {
             ("compression and error", "bayesgroup/variational-dropout-sparsifies-dnn, README"),
         ),
         figures=(Figure("weights over weights left, at test error", "280, at .75 %", "193, at 1.02 %"),),
-        command=COMMAND,
+        command=COMMAND + "lenet5",
         traps=TRAPS,
         unchecked=UNCHECKED,
         citation=CITATION,

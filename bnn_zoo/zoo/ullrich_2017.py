@@ -68,7 +68,7 @@ FACTS = (
     ("the Gamma laws of the precisions", "KarenUllrich/Tutorial-SoftWeightSharingForNNCompression, empirical_priors.py"),
     ("τ = 0.003", "copies of its tutorial.ipynb"),
 )
-COMMAND = "python tests/benchmarks/compression.py --out FOLDER"
+COMMAND = "python tests/benchmarks/compression.py --out FOLDER --methods sws --nets "
 CARDS = {
     "ullrich_lenet300100": Card(
         formula=FORMULA.format("784-300-100-10, ReLU"),
@@ -76,7 +76,7 @@ CARDS = {
         paper=PAPER,
         facts=(*FACTS, ("266,610 weights", "counted")),
         figures=(Figure("compression with few bits, at test error", "64, at 1.94 %", "69, at 2.55 %"),),
-        command=COMMAND,
+        command=COMMAND + "lenet300",
         traps=TRAPS,
         unchecked=UNCHECKED,
         citation=CITATION,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _compression_recipes import LEARNT, METHODS, PRETRAINED, PRUNE, Recipe, recipe
 from _contest import append
 from cifar import standardised
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from bnn_zoo.schedules import cosine
 
 SHARED = Path(os.environ.get("BNN_ZOO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 NETS = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5-Caffe", "vgg": "VGG-11-FRN"}
-BATCH, ROWS, TAU = 128, 60_000, 0.01
+BATCH, ROWS = 128, 60_000
 
 
 @cache
@@ -111,7 +112,7 @@ def variational(
 
 def again(net: str, method: str, posterior: bz.Posterior, epochs: float, rate: float, temperature: float) -> tuple[Any, Any]:
     """Model and backend of a second run: the smaller network that the first has left, from its means, which costs a part."""
-    small = bz.compress(posterior, prune=RULES[method][0], code=bz.compression.FixedPoint(0.3)).net
+    small = bz.compress(posterior, prune=PRUNE[method], code=bz.compression.FixedPoint(0.3)).net
     whole, _ = methods(net, net_of(net), method, epochs, rate)
     prior = whole.model.prior if isinstance(whole, bz.handlers.Power) else whole.prior
     _, backend = variational(net, small, prior, epochs, FAMILY[method], rate, temperature)
@@ -151,38 +152,21 @@ class Start:
         )
 
 
-METHODS = ("magnitude", "sws", "svd", "gnj", "ghs")
-RULES = {
-    "magnitude": (bz.compression.Magnitude(0.08, each=True), bz.compression.Levels(6)),
-    "sws": (bz.compression.everything, bz.compression.Clusters()),
-    "svd": (bz.compression.SignalToNoise(0.22), bz.compression.FixedPoint(1.0)),
-    "gnj": (bz.compression.SignalToNoise(0.5), bz.compression.FixedPoint(1.0)),
-    "ghs": (bz.compression.SignalToNoise(0.5), bz.compression.FixedPoint(1.0)),
-}
-"""How each is compressed. ``log α > 3`` of sparse variational dropout is a ratio of .22."""
-LAST = {
-    ("lenet300", "svd"): (bz.compression.SignalToNoise(0.25), bz.compression.FixedPoint(0.85)),
-    ("lenet5", "svd"): (bz.compression.SignalToNoise(0.5), bz.compression.FixedPoint(0.7)),
-    ("lenet5", "ghs"): (bz.compression.SignalToNoise(1.0), bz.compression.FixedPoint(1.5)),
-}
-"""Rules of the table where others than ``RULES`` were chosen, by the test error."""
-
-
 def methods(
     net: str, made: nn.Sequential, method: str, epochs: float, rate: float, temperature: float = 1.0
 ) -> tuple[Any, Any]:
-    """Model and backend."""
+    """Model and backend of the first run."""
     zoo, flat = bz.zoo, net == "lenet300"
     if method == "sws":
-        model = (zoo.ullrich_lenet300100 if flat else zoo.ullrich_lenet5)()
+        model = (zoo.ullrich_lenet300100 if flat else zoo.ullrich_lenet5)(components=LEARNT + 1)
         backend = bz.MAP(
             steps=steps(epochs),
             batch_size=BATCH,
             step_size=cosine(rate),
-            init=Start(made, 16),
+            init=Start(made, LEARNT),
             optimiser=partial(torch.optim.Adam, fused=True),
         )
-        return bz.handlers.Power(model, "y", power=1 / TAU), backend
+        return bz.handlers.Power(model, "y", power=1 / temperature), backend
     if net == "vgg":
         prior = bz.priors.PerSite(
             {
@@ -202,10 +186,10 @@ def methods(
 
 
 def row(
-    net: str, method: str, seed: int, made: nn.Sequential, posterior: bz.Posterior, minutes: float, folder: Path
+    net: str, method: str, how: Recipe, seed: int, made: nn.Sequential, posterior: bz.Posterior, minutes: float, folder: Path
 ) -> dict[str, Any]:
     """The line of the table; the error after is that of the network that was read from the file."""
-    prune, code = LAST.get((net, method), RULES[method])
+    prune, code = how.rules
     small = bz.compress(posterior, prune=prune, code=code)
     path = folder / f"{net}-{method}-{seed}.bnz"
     size = small.save(path)
@@ -233,43 +217,40 @@ def row(
     }
 
 
+def made_by(net: str, method: str, how: Recipe, seed: int, out: Path) -> dict[str, Any]:
+    """All runs of a row, and the row."""
+    start, rows = pretrained(net, seed, out, PRETRAINED[net]), images(net, True)
+    if method == "magnitude":
+        posterior = bz.Posterior.load(out / f"{net}-map-{seed}", map_model(start), rows)
+        return row(net, method, how, seed, start, posterior, 0.0, out)
+    model, backend = methods(net, start, method, how.epochs, how.rate, how.temperatures[0])
+    folders = [out / f"{net}-{method}-{seed}"]
+    posterior = fit(model, backend, seed, folders[0], rows)
+    for i, (epochs, temperature) in enumerate(zip(how.again, how.temperatures[1:], strict=True)):
+        model, backend = again(net, method, posterior, epochs, how.rate, temperature)
+        folders.append(out / f"{net}-{method}-{seed}-again{i}")
+        posterior = fit(model, backend, seed, folders[-1], rows)
+    minutes = sum(float((folder / "done").read_text()) for folder in folders) / 60
+    return row(net, method, how, seed, start, posterior, minutes, out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nets", nargs="+", default=["lenet300", "lenet5"], choices=NETS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=float, default=30)
-    parser.add_argument("--first-epochs", type=float, default=10)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--again", type=float, nargs="*", default=[], help="epochs of runs on what the run before has left")
-    parser.add_argument(
-        "--temperature", type=float, nargs="+", default=[1.0], help="weight of the divergence from the prior, in each run"
-    )
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    temperatures = [*args.temperature, *[args.temperature[-1]] * len(args.again)]
     for net in args.nets:
         for seed in args.seeds:
             for method in args.methods:
-                made = pretrained(net, seed, args.out, args.first_epochs)
-                if method == "magnitude":
-                    posterior, minutes = (
-                        bz.Posterior.load(args.out / f"{net}-map-{seed}", map_model(made), images(net, True)),
-                        0.0,
-                    )
-                else:
-                    model, backend = methods(net, made, method, args.epochs, args.rate, temperatures[0])
-                    folder = args.out / f"{net}-{method}-{seed}"
-                    posterior = fit(model, backend, seed, folder, images(net, True))
-                    minutes = float((folder / "done").read_text()) / 60
-                    for i, epochs in enumerate(args.again):
-                        model, backend = again(net, method, posterior, epochs, args.rate, temperatures[i + 1])
-                        folder = args.out / f"{net}-{method}-{seed}-again{i}"
-                        posterior = fit(model, backend, seed, folder, images(net, True))
-                        minutes += float((folder / "done").read_text()) / 60
-                found = row(net, method, seed, made, posterior, minutes, args.out)
+                how = recipe(net, method)
+                if how is None:
+                    print(f"{net}: no recipe for {method}")
+                    continue
+                found = made_by(net, method, how, seed, args.out)
                 print(found, flush=True)
                 append(args.csv, list(found), found)
 

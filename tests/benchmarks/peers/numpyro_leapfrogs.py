@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _jax import Stopwatch, network
+from _jax import HIDDEN, Stopwatch, network
 from numpyro.infer import HMC, MCMC, NUTS, init_to_sample
 
 STEPS, STEP_SIZE = 32, 1e-3
 FIXED = {"step_size": STEP_SIZE, "adapt_step_size": False, "adapt_mass_matrix": False, "init_strategy": init_to_sample}
 
 
-def kernel(name: str) -> Any:
+def kernel(name: str, hidden: int) -> Any:
     """HMC with 32 steps a transition, or NUTS whose trees end at 31."""
+    model = partial(network, hidden=hidden)
     if name == "hmc":
-        return HMC(network, num_steps=STEPS, trajectory_length=None, **FIXED)
-    return NUTS(network, max_tree_depth=5, **FIXED)
+        return HMC(model, num_steps=STEPS, trajectory_length=None, **FIXED)
+    return NUTS(model, max_tree_depth=5, **FIXED)
 
 
 def timed(args: argparse.Namespace, x: Any, y: Any, draws: int) -> tuple[float, int]:
     """Seconds of a whole run without its compiler's, and its leapfrogs."""
     mcmc = MCMC(
-        kernel(args.kernel),
+        kernel(args.kernel, args.hidden),
         num_warmup=0,
         num_samples=draws,
         num_chains=args.chains,
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--chain-method", default="parallel")
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--hidden", type=int, default=HIDDEN)
     args = parser.parse_args()
     if args.chain_method == "parallel" and jax.local_device_count() < args.chains:
         raise SystemExit(f"parallel needs {args.chains} devices, JAX sees {jax.local_device_count()}: set XLA_FLAGS")
