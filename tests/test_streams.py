@@ -159,3 +159,16 @@ def test_large_portions_of_double_precision_are_normal():
         assert abs(int((z.abs() > bound).sum()) - expected) < 4.5 * expected**0.5
     radius = 0.5 * (first.square() + second.square())  # exponential
     assert stats.kstest(radius.numpy(), "expon").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 3, 25, 700])
+def test_portions_begin_where_new_tensors_do(size):
+    """A run that goes on from its checkpoint must have its numbers at addresses of the same kind."""
+    random = Streams(0, Use.MOVES, [0, 1, 2], torch.device("cpu"), torch.float32)
+    portions = [random.normal(size) for _ in range(7)]
+    assert all(p.is_contiguous() and p.data_ptr() % 64 == 0 for p in portions)
+    restored = Streams(1, Use.MOVES, [0, 1, 2], torch.device("cpu"), torch.float32)
+    restored.tree = random.tree
+    for _ in range(AHEAD // size + 2):
+        ours, theirs = random.normal(size), restored.normal(size)
+        assert torch.equal(ours, theirs) and theirs.data_ptr() % 64 == 0
