@@ -33,7 +33,7 @@ MAGNITUDE = Recipe(0, 0.0, (bz.compression.Magnitude(0.08, each=True), bz.compre
 SHARED_WEIGHTS = (bz.compression.everything, bz.compression.Clusters())
 RECIPES = {
     ("lenet300", "sws"): Recipe(15, 2e-3, SHARED_WEIGHTS, (0.02,)),
-    ("lenet300", "svd"): Recipe(30, 1e-3, signal(0.25, 0.85), temperatures=(1.0, 1.0), again=(25,)),
+    ("lenet300", "svd"): Recipe(30, 1e-3, signal(0.25, 0.85)),
     ("lenet300", "gnj"): Recipe(40, 1e-2, signal(0.5, 1.0), (0.2,)),
     ("lenet300", "ghs"): Recipe(40, 1e-2, signal(0.5, 1.0), (0.2,)),
     ("lenet5", "sws"): Recipe(8, 2e-3, SHARED_WEIGHTS, (0.02,)),
