@@ -60,7 +60,7 @@ TRAPS = (
     "The program's divergence of a convolution's weights takes their log-variance for a log standard deviation: its two "
     "kinds of layer do not have the same divergence.",
 )
-COMMAND = "python tests/benchmarks/compression.py --out FOLDER --methods gnj ghs --nets "
+COMMAND = "python tests/benchmarks/compression.py --out FOLDER "
 CARDS = {
     "louizos_lenet300100": Card(
         formula="""
@@ -80,7 +80,7 @@ y ~ Categorical(softmax(net(x; w)))     net: 784-300-100-10, ReLU
             ),
             Figure("group horseshoe: the same", "9, 311-86-14, at 1.8 %", "15, 432-87-73, at 1.88 %"),
         ),
-        command=COMMAND + "lenet300",
+        command=COMMAND + "--methods gnj ghs --nets lenet300",
         traps=(
             *TRAPS,
             "The law of z is improper, with a pole at 0: MCMC is not for it, and the library's samplers "
@@ -109,7 +109,7 @@ y ~ Categorical(softmax(net(x; w)))     net: conv 20-5, pool, conv 50-5, pool, 5
             ),
             Figure("group normal-Jeffreys: the same", "108, 361, at 1.0 %"),
         ),
-        command=COMMAND + "lenet5",
+        command=COMMAND + "--methods ghs --nets lenet5",
         traps=(*TRAPS, "C⁺(0, 1e-5) for s with z̃ ~ C⁺(0, 1) and z = s z̃ is the same law as z ~ C⁺(0, s)."),
         unchecked="The scale 1e-5 of s was recalled: the published program has the normal-Jeffreys layers alone.",
         citation=CITATION,

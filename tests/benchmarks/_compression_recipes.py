@@ -42,7 +42,8 @@ RECIPES = {
     ("lenet5", "ghs"): Recipe(14, 1e-2, signal(1.0, 1.5), (1.0, 0.5, 0.5), (12, 20)),
     ("vgg", "svd"): Recipe(20, 1e-3, signal(0.22, 1.0)),
 }
-"""Sparse variational dropout's ``log α > 3`` is a ratio of .22; docs/compression.md says how the others were chosen."""
+"""Sparse variational dropout's ``log α > 3`` is a ratio of .22; docs/compression.md says how the others were chosen.
+Those of gnj on LeNet-5-Caffe and of VGG have not been run: they are where to begin."""
 PRETRAINED = {"lenet300": 10, "lenet5": 5, "vgg": 20}
 """Epochs of the network that all methods begin at."""
 PRUNE = {"svd": bz.compression.SignalToNoise(0.22)} | dict.fromkeys(("gnj", "ghs"), bz.compression.SignalToNoise(0.5))
