@@ -21,7 +21,8 @@ from ._scope import alone, factory, seeded
 from .bnn import rows_alone
 from .data import tensors
 from .density import is_data
-from .density.sites import _check_observed, is_open
+from .density.observed import check_observed
+from .density.sites import is_open
 from .laws import unweighted
 from .predict import check_call, moments, seen_only, split
 from .predict.passes import _masked, base_law
@@ -94,7 +95,7 @@ def _trace(model: Model, args: tuple[Any, ...]) -> Mapping[str, Any]:
         nodes: Mapping[str, Any] = poutine.trace(model).get_trace(*args).nodes
     for name, msg in nodes.items():
         if is_data(msg):
-            _check_observed(name, msg)
+            check_observed(name, msg)
     factors = [n for n, m in nodes.items() if m["type"] == "sample" and _is_factor(m)]
     if factors:
         warnings.warn(

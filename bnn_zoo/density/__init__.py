@@ -5,8 +5,8 @@ from .elbo import Elbo
 from .from_posterior import FromPosterior
 from .log_joint import LogJoint
 from .messengers import Hold
+from .observed import is_data
 from .sharded import ShardedLogJoint, ShardedMinibatch, need_rows
-from .sites import is_data
 from .starts import Adam, BestOf, FromNet, finite_at, from_prior, from_support, need_finite, need_positions
 
 __all__ = [

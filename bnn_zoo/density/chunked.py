@@ -23,7 +23,8 @@ from ..bijections import bijection
 from ..types import DataError, Model, ModelError
 from .log_joint import LogJoint
 from .messengers import Unconstrained
-from .sites import Row, _check_observed, _run, is_data, is_latent, look
+from .observed import check_observed, is_data
+from .sites import Row, _run, is_latent, look
 
 PROBE = 64
 """Rows on which a model is asked whether its log likelihood is a sum over rows."""
@@ -138,7 +139,7 @@ class ChunkedLogJoint(LogJoint):
                 with self._scope(validate=True), seeded(0, self.device), torch.no_grad():
                     nodes = _run(self.model, chunk, self.kwargs).nodes
                 for name in (name for name, msg in nodes.items() if is_data(msg)):
-                    _check_observed(name, nodes[name])
+                    check_observed(name, nodes[name])
             except (DataError, ModelError) as error:
                 start = i * self.row_chunk
                 raise type(error)(f"rows {start} to {start + len(chunk[0]) - 1}: {error}") from error
