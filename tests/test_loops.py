@@ -8,7 +8,7 @@ from torch.func import functionalize, grad_and_value, vmap
 import bnn_zoo as bz
 from bnn_zoo import kernels, native
 from bnn_zoo._torch import make_fx
-from bnn_zoo.backends._compiling import TINY_LOOP
+from bnn_zoo.backends._compiling import TINY_TRAJECTORY, becomes_c
 from bnn_zoo.density import LogJoint, compiled
 from bnn_zoo.kernels.hmc import metropolis
 from bnn_zoo.kernels.integrators import for_each_chain, in_one_call, leapfrog, whole_step
@@ -144,5 +144,27 @@ def test_draws_of_runs(monkeypatch):
     first, again = (backend.run(regression, orthogonal_design(16), progress=False) for _ in range(2))
     assert first.attrs["compiled"] and first.attrs["processes_used"] == 1
     assert all(torch.equal(first.sites[name], again.sites[name]) for name in first.sites)
-    many = -(-TINY_LOOP // (4 * 16))
+    many = -(-TINY_TRAJECTORY // (4 * 16))
     assert not bz.HMC(chains=many + 1, compile=True)._tiny(LogJoint(regression, orthogonal_design(16)))
+
+
+def test_microcanonical_steps_of_one_chain(monkeypatch):
+    """C where the step of all chains would be too large for it, with the draws that the traced graph gives."""
+    monkeypatch.setattr(compiled, "compile_graph", lambda *_: pytest.fail("one chain's gradient is small"))
+    x, y = rand(500, 8), rand(500)
+    model = bz.BNN(bz.nets.MLP(8, 1, hidden=(50,)), bz.priors.Normal(bz.priors.fan_in), bz.likelihoods.Gaussian())
+    log_joint = LogJoint(model, (x, y))
+    assert not becomes_c(log_joint, 4) and log_joint.loops(4)
+    short = {"chains": 4, "warmup": 12, "draws": 4, "thinning": 1, "processes": 1}
+    fast, plain = (bz.MCLMC(**short, compile=c).run(model, (x, y), progress=False) for c in (True, False))
+    assert fast.attrs["compiled"] and not plain.attrs["compiled"]
+    assert fast.attrs["gradients"] == plain.attrs["gradients"]
+    for name, drawn in fast.sites.items():
+        torch.testing.assert_close(drawn, plain.sites[name], rtol=1e-6, atol=1e-6)
+
+
+def test_microcanonical_runs_are_compiled_where_that_pays():
+    """By the length of the run: C for one chain takes a second, whatever the number of chains."""
+    model = bz.BNN(bz.nets.MLP(8, 1, hidden=(50,)), bz.priors.Normal(bz.priors.fan_in), bz.likelihoods.Gaussian())
+    log_joint = LogJoint(model, (rand(500, 8), rand(500)))
+    assert bz.MCLMC()._pays(log_joint, 4) and not bz.MCLMC(warmup=20, draws=10, thinning=1)._pays(log_joint, 4)

@@ -57,7 +57,7 @@ class FullBatch:
 
     gradients: ClassVar[int] = 64  # of a transition, about
     between: ClassVar[int] = 0  # operations for each that a kernel compiles with it, where they are many
-    loops: ClassVar[bool] = False  # whether trajectories are made chain by chain, many steps in one call
+    chainwise: ClassVar[int] = 0  # where a call makes steps of one chain after the other: most products for a short one
     chains: int = 4
     warmup: int = 500
     draws: int = 500
@@ -195,13 +195,13 @@ class FullBatch:
     def _pays(self, log_joint: LogJoint, chains: int) -> bool:
         """Whether ``compile=None`` means to compile."""
         gradients = (self.warmup + self.draws * self.thinning) * self.gradients
-        return not self._chunks(log_joint) and pays(log_joint, chains, gradients, self.between, self.loops)
+        return not self._chunks(log_joint) and pays(log_joint, chains, gradients, self.between, self.chainwise > 0)
 
     def _tiny(self, log_joint: LogJoint) -> bool:
         """Whether a compiled step of all chains is so short that several processes would gain nothing."""
         if self.processes is not None or self.compile is False or self._chunks(log_joint):
             return False
-        return tiny(log_joint, self.chains, self.loops) and (self.compile is True or self._pays(log_joint, self.chains))
+        return tiny(log_joint, self.chains, self.chainwise) and (self.compile is True or self._pays(log_joint, self.chains))
 
     def _chunks(self, log_joint: LogJoint) -> bool:
         return bool(self.row_chunk) or isinstance(log_joint, ChunkedLogJoint)

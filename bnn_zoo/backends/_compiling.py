@@ -20,14 +20,15 @@ about one), and products of weights and rows beyond which arithmetic takes the t
 PER_SECOND, MOST = 2_000, 4_000
 """Operations that the C compiler does in a second, and beyond which ``torch.compile`` takes many minutes: a loop in Python
 of many steps is a long graph."""
-TINY, TINY_LOOP = 200_000, 20_000
+TINY_STEP, TINY_TRAJECTORY = 200_000, 20_000
 """Products of weights, rows and chains up to which a compiled step takes at most some 100 µs, as the calls around it do; and
 up to which a whole trajectory does so, where that is one call."""
 
 
-def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0, loops: bool = False) -> bool:
+def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0, chainwise: bool = False) -> bool:
     """Whether compiling saves a run of so many gradients of so many chains together more time than it takes; ``between`` are
-    operations of the kernel for each gradient; ``loops``: small trajectories are C for one chain after the other.
+    operations of the kernel for each gradient; ``chainwise``: where the
+    gradient of one chain is small, steps of one after the other are C.
 
     A function of model, data and settings alone: compiled sums differ in their last bits, and chains that differ in a last
     bit are soon different chains.
@@ -39,15 +40,15 @@ def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0, loo
     seconds = gradients * (joined + between) * OPERATION
     if joined == 0 or seconds <= WAIT_SMALL + joined / PER_SECOND:
         return False
-    return (seconds > WAIT and joined <= MOST) or becomes_c(log_joint, chains) or (loops and log_joint.loops(chains))
+    return (seconds > WAIT and joined <= MOST) or becomes_c(log_joint, chains) or (chainwise and log_joint.loops(chains))
 
 
-def tiny(log_joint: LogJoint, chains: int, loops: bool = False) -> bool:
-    """Whether a step of all chains, compiled, or a trajectory where kernels have ``loops``, takes less time than the calls
-    around it: then they stay in one process."""
+def tiny(log_joint: LogJoint, chains: int, chainwise: int = 0) -> bool:
+    """Whether a compiled call takes less time than what is between calls: then all chains stay in one process. A call is a
+    step of all chains, or, up to ``chainwise`` products of weights, rows and chains, steps of one chain after the other."""
     work = log_joint.dim * max((row.seen for row in log_joint.rows), default=1) * chains
-    small = log_joint.device.type == "cpu" and work <= (TINY_LOOP if loops else TINY)
-    return small and (log_joint.loops(chains) if loops else becomes_c(log_joint, chains))
+    small = log_joint.device.type == "cpu" and work <= (chainwise or TINY_STEP)
+    return small and (log_joint.loops(chains) if chainwise else becomes_c(log_joint, chains))
 
 
 def operations(log_joint: LogJoint, chains: int) -> int:

@@ -11,6 +11,7 @@ from .. import kernels
 from .._ranks import ALONE, Pool
 from ..kernels.mass import DiagonalMass, MassMatrix
 from ..kernels.warm_start import WarmStart
+from ._compiling import TINY_TRAJECTORY
 from ._hamiltonian import Hamiltonian
 from ._sampling import Sampling
 from ._settings import at_least, within
@@ -28,6 +29,7 @@ class AdjustedMCLMC(Hamiltonian):
     """
 
     gradients: ClassVar[int] = 16
+    chainwise: ClassVar[int] = TINY_TRAJECTORY
     target_accept: float = 0.9
     mass_matrix: MassMatrix | None = DiagonalMass()
     trajectory_length: float | None = None

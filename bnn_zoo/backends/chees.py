@@ -11,6 +11,7 @@ from .. import kernels
 from .._ranks import ALONE, Pool
 from ..kernels.length_adaptation import LengthAdaptation, LengthState, harmonic_mean
 from ..kernels.mass import DiagonalMass, MassMatrix
+from ._compiling import TINY_TRAJECTORY
 from ._hamiltonian import Hamiltonian, said, statistics
 from ._sampling import Sampling, SamplingState
 from ._settings import at_least
@@ -25,7 +26,7 @@ class ChEES(Hamiltonian):
     other settings are those of ``Hamiltonian``; the mass matrix is diagonal.
     """
 
-    loops: ClassVar[bool] = True
+    chainwise: ClassVar[int] = TINY_TRAJECTORY
     chains: int = 16
     target_accept: float = 0.651
     max_leapfrogs: int = 1000

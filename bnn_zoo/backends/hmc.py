@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from .. import kernels
+from ._compiling import TINY_TRAJECTORY
 from ._hamiltonian import ENOUGH, Hamiltonian
 from ._settings import at_least, share, within
 
@@ -26,7 +27,7 @@ class HMC(Hamiltonian):
     ``Hamiltonian``.
     """
 
-    loops: ClassVar[bool] = True
+    chainwise: ClassVar[int] = TINY_TRAJECTORY
     trajectory_length: float = 2.0
     max_leapfrogs: int = 1000
     jitter: float = 0.5

@@ -15,6 +15,7 @@ from ..kernels.low_rank import LowRankFisherMass
 from ..kernels.mass import FisherMass, MassMatrix
 from ..kernels.scale_adaptation import ScaleAdaptation, ScaleState
 from ._chains import FullBatch
+from ._compiling import TINY_STEP
 from ._sampling import Sampling, SamplingState
 from ._settings import within
 
@@ -36,6 +37,7 @@ class MCLMC(FullBatch):
     """
 
     gradients: ClassVar[int] = 2
+    chainwise: ClassVar[int] = TINY_STEP
     warmup: int = 5_000
     draws: int = 500
     thinning: int = 20

@@ -114,6 +114,7 @@ class Inlined:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         key = _kinds(inputs)
         if key not in self.graphs:
+            self.log_joint.look_ahead()
             self.graphs[key] = self._build(inputs)
         made = self.graphs[key]
         if made is None:
@@ -193,7 +194,7 @@ class Inlined:
             return None
         (made, evaluations), inputs = built, (*one, *(t.contiguous() for t in self.log_joint.tensors))
         try:
-            loop = compile_loop(made.graph, inputs, len(every), state)
+            loop = compile_loop(made.graph, inputs, len(every), state, evaluations)
             agrees = loop is not None and same_outputs(loop(1, *inputs), made.graph, inputs)
         except Exception:  # whatever a compiler stops with: there are other ways
             return None

@@ -99,7 +99,6 @@ class LogJoint:
         self._traced: dict[int, Way] = {}
         self._inlined: dict[Callable[..., Any], Inlined] = {}
         self._patience = PATIENCE
-        self._look_ahead()
 
     def __call__(self, position: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
         if (
@@ -138,12 +137,11 @@ class LogJoint:
         """As with ``compile=True``, but nobody asked for it: where no compiler works, nothing is said."""
         self.compile, self.asked = True, False
         self._graphs.clear()
-        self._look_ahead()
 
-    def _look_ahead(self) -> None:
-        """Where the graph will be too large to become C, let torch's compiler get ready while it is traced."""
+    def look_ahead(self) -> None:
+        """Where the graph of a step will be too large to become C, let torch's compiler get ready while it is traced."""
         rows = max((row.seen for row in self.rows), default=1)
-        if self.compile and self.device.type == "cpu" and rows * self.dim > WIDE:
+        if self.device.type == "cpu" and rows * self.dim > WIDE:
             prepare()
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._tree import node
 from ..types import LogJointFn, Randomness
-from .integrators import inline
+from .integrators import in_one_call, inline
 from .isokinetic import MCLACHLAN, check_splitting, trajectory, unit
 
 
@@ -67,8 +67,10 @@ class MCLMC:
         self, target: LogJointFn, state: MCLMCState, parameters: Microcanonical, random: Randomness
     ) -> tuple[MCLMCState, MCLMCInfo]:
         """One step of all chains."""
-        move = inline(target, langevin(self.coefficients))
-        *new, error, bad = move(*state, random.normal(state.position.shape[-1]), *parameters)
+        move = langevin(self.coefficients)
+        given = (*state, random.normal(state.position.shape[-1]), *parameters)
+        made = in_one_call(target, move, given, ())
+        *new, error, bad = inline(target, move)(*given) if made is None else made
         return MCLMCState(*new), MCLMCInfo(error, bad)
 
 

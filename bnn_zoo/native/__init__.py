@@ -21,7 +21,8 @@ from .values import Unsupported
 __all__ = ["Loop", "Unsupported", "compile_loop", "compile_small", "suits"]
 
 LARGEST, PRODUCTS = 50_000, 1_000_000
-"""Numbers in the largest tensor, and multiplications in matrix products, up to which this is faster than torch.compile."""
+"""Numbers in the largest tensor, and multiplications in the matrix products of a gradient, up to which this is faster than
+torch.compile."""
 
 
 def compile_small(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., tuple[Tensor, ...]] | None:
@@ -31,13 +32,16 @@ def compile_small(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[.
     return None if program is None else compiled(program)
 
 
-def compile_loop(graph: fx.GraphModule, inputs: Sequence[Tensor], chained: int, state: int) -> Loop | None:
-    """``graph``, one step of one chain, as one call for many steps of many chains; None as ``compile_small``.
+def compile_loop(
+    graph: fx.GraphModule, inputs: Sequence[Tensor], chained: int, state: int, gradients: int = 1
+) -> Loop | None:
+    """``graph``, one step of one chain with so many gradients in it, as one call for many steps of many chains; None as
+    ``compile_small``.
 
     The first ``chained`` inputs and all outputs have an axis of one chain in front; the outputs are what the inputs from
     number ``state`` to there become, if there are any.
     """
-    program = _program(graph, inputs)
+    program = _program(graph, inputs, gradients)
     try:
         return None if program is None else looped(program, chained, state)
     except Unsupported:
@@ -49,7 +53,7 @@ def suits(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> bool:
     return _program(graph, inputs) is not None
 
 
-def _program(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Program | None:
+def _program(graph: fx.GraphModule, inputs: Sequence[Tensor], gradients: int = 1) -> Program | None:
     if any(t.device.type != "cpu" or t.numel() > LARGEST for t in inputs):
         return None
     try:
@@ -57,4 +61,6 @@ def _program(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Program | None:
         program = None if simple is None else Program(simple, inputs)
     except (Unsupported, LinAlgError):  # the latter of this point: that is for torch to say
         return None
-    return None if program is None or program.largest > LARGEST or program.products > PRODUCTS else program
+    if program is None or program.largest > LARGEST or program.products > PRODUCTS * max(gradients, 1):
+        return None
+    return program

@@ -38,7 +38,7 @@ RECIPES = {
     ("lenet300", "ghs"): Recipe(40, 1e-2, signal(0.5, 1.0), (0.2,)),
     ("lenet5", "sws"): Recipe(8, 2e-3, SHARED_WEIGHTS, (0.02,)),
     ("lenet5", "svd"): Recipe(12, 2e-3, signal(0.5, 0.7), temperatures=(1.0, 1.0), again=(20,)),
-    ("lenet5", "gnj"): Recipe(14, 1e-2, signal(1.0, 1.5), (1.0, 0.5, 0.5), (12, 20)),
+    ("lenet5", "gnj"): Recipe(14, 1e-2, signal(1.0, 1.25), (1.0, 0.5, 0.5), (12, 20)),
     ("lenet5", "ghs"): Recipe(14, 1e-2, signal(1.0, 1.5), (1.0, 0.5, 0.5), (12, 20)),
     ("vgg", "svd"): Recipe(20, 1e-3, signal(0.22, 1.0)),
 }
