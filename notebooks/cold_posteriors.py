@@ -157,7 +157,7 @@ figure
 # - *Errors* go the other way: 6.7 % at T = 1 and 9.0 % at T = 0.03 under N(0, 2/inputs); 5.1 and 5.7 % under N(0, 1). The cold posterior is nearer to a single network, and averages less.
 # - *Why then the gain?* At T = 1 the predictions are not sure enough: a mean confidence of 0.83 where 95 % are right. Cooling mends that. So does one number after the fact: raise
 #   the probabilities at T = 1 to the power 2.5 and normalise them. With such a power for each, chosen on the other half of the test images, T = 1 is better than all colder ones
-#   under each prior (right picture), by 0.02 to 0.08 nats for the Gaussian ones.
+#   under each prior (right picture): by 0.004 to 0.02 nats under N(0, 1), by 0.03 to 0.08 under N(0, 2/inputs).
 #
 # Not sure enough under a correct posterior means that the model is wrong: it believes that labels are noisier than they are. Aitchison (2021) gives a reason that fits digits: images that
 # people could not agree on were left out when the set was made, and the likelihood does not know it. Whether that is the reason here, this notebook cannot tell.
@@ -165,4 +165,4 @@ figure
 # **What to doubt.** With Student-t weights the chains do not agree at any temperature but 1 (R-hat 1.6 to 3.5): these rows are not posteriors, and the gain at T = 3 in the left
 # picture may be chance. There are one data set, one small network and 300 training images, and no augmentation, with which much of the effect in deep networks has been explained (Izmailov et al. 2021).
 #
-# **Yours.** Put your `x`, `y` and network in the second and third cell. If cold looks better, compare with the best power before you change the posterior.
+# **Yours.** Put your `x`, `y` and network in the place of the digits. If cold looks better, compare with the best power before you change the posterior.
