@@ -168,3 +168,13 @@ def test_microcanonical_runs_are_compiled_where_that_pays():
     model = bz.BNN(bz.nets.MLP(8, 1, hidden=(50,)), bz.priors.Normal(bz.priors.fan_in), bz.likelihoods.Gaussian())
     log_joint = LogJoint(model, (rand(500, 8), rand(500)))
     assert bz.MCLMC()._pays(log_joint, 4) and not bz.MCLMC(warmup=20, draws=10, thinning=1)._pays(log_joint, 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rows", "loops"), [((8, 100), 927, True), ((64, 20, 20), 300, False), ((8, 300), 927, False)]
+)
+def test_how_large_one_chain_may_be(sizes, rows, loops):
+    """Wide networks of few inputs, whose products are few beside their tanhs; not those whose products take the time."""
+    net = bz.nets.MLP(sizes[0], 1, hidden=sizes[1:])
+    model = bz.BNN(net, bz.priors.Normal(bz.priors.fan_in), bz.likelihoods.Gaussian())
+    assert LogJoint(model, (rand(rows, sizes[0]), rand(rows))).loops(4) is loops

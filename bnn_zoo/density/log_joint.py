@@ -44,7 +44,7 @@ PATIENCE = 3000
 
 WIDE = 100_000
 """Products of weights and rows from which a graph is ``torch.compile``'s, as a rule."""
-LOOPED, SIMPLE = 1_000_000, 2_000
+LOOPED, SIMPLE = 2_500_000, 2_000
 """Products of weights and rows, and operations of the graph, up to which steps of one chain after the other become C: longer
 ones take seconds to trace once more, for one chain, and calls are no great part of their time."""
 UNROLL, CHEAP = 4, 10_000_000
@@ -178,9 +178,9 @@ class LogJoint:
         graph = self.graph(one)
         if not isinstance(graph, torch.fx.GraphModule):
             return False
-        if "becomes C" not in graph.meta:
-            graph.meta["becomes C"] = suits(graph, (one, *self.tensors))
-        found: bool = graph.meta["becomes C"]
+        if "loops in C" not in graph.meta:
+            graph.meta["loops in C"] = suits(graph, (one, *self.tensors), alone=True)
+        found: bool = graph.meta["loops in C"]
         return found
 
     def value(self, position: Tensor) -> Tensor:

@@ -23,6 +23,10 @@ __all__ = ["Loop", "Unsupported", "compile_loop", "compile_small", "suits"]
 LARGEST, PRODUCTS = 50_000, 1_000_000
 """Numbers in the largest tensor, and multiplications in the matrix products of a gradient, up to which this is faster than
 torch.compile."""
+LARGEST_ALONE, A_NUMBER = 200_000, 32
+"""The same for one chain by itself, whose numbers stay in nearer caches: numbers in the largest tensor, and multiplications
+for each of these, where there are more than ``PRODUCTS``. With more of them products take the time, and a library's are
+faster."""
 
 
 def compile_small(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., tuple[Tensor, ...]] | None:
@@ -41,26 +45,29 @@ def compile_loop(
     The first ``chained`` inputs and all outputs have an axis of one chain in front; the outputs are what the inputs from
     number ``state`` to there become, if there are any.
     """
-    program = _program(graph, inputs, gradients)
+    program = _program(graph, inputs, gradients, alone=True)
     try:
         return None if program is None else looped(program, chained, state)
     except Unsupported:
         return None
 
 
-def suits(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> bool:
-    """Whether ``compile_small`` takes the graph, if there is a C compiler."""
-    return _program(graph, inputs) is not None
+def suits(graph: fx.GraphModule, inputs: Sequence[Tensor], alone: bool = False) -> bool:
+    """Whether ``compile_small`` takes the graph of a gradient, or ``compile_loop`` if it is of one chain ``alone``, where
+    there is a C compiler."""
+    return _program(graph, inputs, alone=alone) is not None
 
 
-def _program(graph: fx.GraphModule, inputs: Sequence[Tensor], gradients: int = 1) -> Program | None:
-    if any(t.device.type != "cpu" or t.numel() > LARGEST for t in inputs):
+def _program(graph: fx.GraphModule, inputs: Sequence[Tensor], gradients: int = 1, alone: bool = False) -> Program | None:
+    largest = LARGEST_ALONE if alone else LARGEST
+    if any(t.device.type != "cpu" or t.numel() > largest for t in inputs):
         return None
     try:
         simple = written_out(graph, inputs, known)
         program = None if simple is None else Program(simple, inputs)
     except (Unsupported, LinAlgError):  # the latter of this point: that is for torch to say
         return None
-    if program is None or program.largest > LARGEST or program.products > PRODUCTS * max(gradients, 1):
+    if program is None:
         return None
-    return program
+    products = max(PRODUCTS, A_NUMBER * program.largest) if alone else PRODUCTS
+    return program if program.largest <= largest and program.products <= products * max(gradients, 1) else None

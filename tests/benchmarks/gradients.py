@@ -29,7 +29,7 @@ NETS = {
     "mlp8": (["--net", "mlp", "--hidden", 8], 400_000),
     "mlp50": (["--net", "mlp", "--hidden", 50], 20_000),
     "mlp200": (["--net", "mlp", "--hidden", 200], 8_000),
-    "lenet5": (["--net", "lenet5"], 200),
+    "lenet5": (["--net", "lenet5"], 40),
 }
 """Options of the workers, and chain-leapfrogs that one figure of ours takes; traced a twentieth."""
 OURS = {"compiled": [], "compiled, 1 process": ["--processes", 1], "traced": ["--traced"]}
@@ -68,7 +68,7 @@ def jax_figures(net: str, data: Path, args: argparse.Namespace, devices: int) ->
     need(python, "numpyro")
     chosen, budget = NETS[net]
     chains = [c for c in args.chains if c >= devices and c % devices == 0]
-    options = [*chosen, "--chains", *chains, "--budget", max(16, budget // 10)]
+    options = [*chosen, "--chains", *chains, "--budget", max(4, budget // 10)]
     printed = launch(python, PEERS / "jax_gradients.py", data, *options, devices=devices, platform=args.device)
     lines = [json.loads(line) for line in printed.strip().splitlines()]
     return {line["chains"]: 1e6 * line["seconds"] for line in lines}
