@@ -27,8 +27,8 @@ up to which a whole trajectory does so, where that is one call."""
 
 def pays(log_joint: LogJoint, chains: int, gradients: int, between: int = 0, chainwise: bool = False) -> bool:
     """Whether compiling saves a run of so many gradients of so many chains together more time than it takes; ``between`` are
-    operations of the kernel for each gradient; ``chainwise``: where the
-    gradient of one chain is small, steps of one after the other are C.
+    operations of the kernel for each gradient; ``chainwise``: steps of one chain
+    after the other are C where the gradient of one is small.
 
     A function of model, data and settings alone: compiled sums differ in their last bits, and chains that differ in a last
     bit are soon different chains.

@@ -43,7 +43,7 @@ RECIPES = {
     ("vgg", "svd"): Recipe(8, 1e-3, signal(0.22, 1.0)),
 }
 """Sparse variational dropout's ``log α > 3`` is a ratio of .22; docs/compression.md says how the others were chosen.
-That of VGG is as long as an hour of one core allows."""
+That of VGG takes a quarter of an hour of one core, and is far from trained."""
 PRETRAINED = {"lenet300": 10, "lenet5": 5, "vgg": 8}
 """Epochs of the network that all methods begin at."""
 PRUNE = {"svd": bz.compression.SignalToNoise(0.22)} | dict.fromkeys(("gnj", "ghs"), bz.compression.SignalToNoise(0.5))

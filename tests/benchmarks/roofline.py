@@ -86,9 +86,7 @@ def main() -> None:
                 bare, ours = [], []
                 for _ in range(args.rounds):
                     bare.append(roofline(file, hidden, chains, pool))
-                    ours.append(
-                        min(our_figure(net, file, chains, OURS[how], "cpu") for how in ("compiled", "compiled, 1 process"))
-                    )
+                    ours.append(min(our_figure(net, file, chains, OURS[how], "cpu") for how in COMPILED))
                 a, b = float(np.median(bare)), float(np.median(ours))
                 print(f"{net:10s}{chains:>8d}{a:>20.1f}{b:>10.1f}{b / a:>27.2f}", flush=True)
 
