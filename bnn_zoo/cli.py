@@ -15,7 +15,7 @@ import typer
 
 from . import __version__, comparison, showing
 from ._ranks import here
-from .catalogue import KINDS, find
+from .catalogue import KINDS, find, nearest
 from .comparison_report import legend
 from .data import EMBEDDED, Table, choose_device, table
 from .run import status
@@ -80,7 +80,9 @@ def compare(
     names = list(comparison.BACKENDS) if backends == "all" else [n.strip() for n in backends.split(",") if n.strip()]
     unknown = [name for name in names if name not in comparison.BACKENDS]
     if unknown or not names:
-        _stop(f"unknown backends {', '.join(unknown) or '(none given)'}: choose from {', '.join(comparison.BACKENDS)}")
+        near = nearest(unknown, comparison.BACKENDS)
+        choose = f"{near} Choose" if near else ": choose"
+        _stop(f"unknown backends {', '.join(unknown) or '(none given)'}{choose} from {', '.join(comparison.BACKENDS)}")
     if not 0 <= seed < 2**64:
         _stop(f"expected a seed from 0 to 2**64 − 1, got {seed}")
     out = Path(os.path.expanduser(out))

@@ -27,13 +27,14 @@ from .diagnostics.agreement import GOOD, Worst, worst_rhat
 from .posterior import Posterior
 from .predict import moments, replay
 from .run.stored import in_blocks, selected
+from .types import Draws
 
-ROWS, OUTPUTS, SCALARS = 10, 100, 200
-"""Rows of the data and as many beyond them; numbers kept of what is computed there; and of the sites."""
+ROWS, FEW_ROWS, OUTPUTS, SCALARS = 50, 10, 100, 200
+"""Rows of the data, and as many beyond them, at most and at least; numbers kept of what is computed there; of the sites."""
 DRAWS, SITE_DRAWS = 200, 1000
 """Most draws of a chain of what is computed, and of sites."""
-SHARE = 0.02
-"""Passes of the whole data through the model, as a share of the run's gradients."""
+SHARE, GRADIENT = 0.02, 3
+"""What this may take, as a share of the run, in passes of rows through the model; a gradient takes about so many."""
 LOOSE = 1.1
 """R-hat of sites, log joint and log likelihood that is let pass: they mix more slowly than what the model computes."""
 
@@ -173,18 +174,26 @@ def takes_rows(model: Any) -> bool:
 
 
 def _some_rows(posterior: Posterior) -> tuple[Any, ...] | None:
-    """``ROWS`` rows of the data, evenly spaced; None where they can't be had one by one."""
+    """Rows of the data, evenly spaced; None where they can't be had one by one."""
     data = posterior.data
     if isinstance(data, IterableDataset):
         return None
     if isinstance(data, Dataset):
         size: int = len(data)  # type: ignore[arg-type]
         with seeded(0, torch.device("cpu")):
-            items = [tuple(data[i]) for i in _spaced(size, ROWS)]
+            items = [tuple(data[i]) for i in _spaced(size, FEW_ROWS)]
         return tuple(default_collate(items))
     size = len(data[0])
-    pick = _spaced(size, ROWS)
+    pick = _spaced(size, _affordable(posterior.draws, size))
     return tuple(t[pick] if isinstance(t, Tensor) and t.dim() and len(t) == size else t for t in data)
+
+
+def _affordable(draws: Draws, size: int) -> int:
+    """How many rows of the data, and as many beyond them, may be looked at."""
+    batch = draws.attrs.get("batch_size")
+    passes = GRADIENT * draws.attrs.get("gradients", 0) * (batch if isinstance(batch, int) else size)
+    looks = 2 * draws.chains * min(draws.draws, DRAWS)
+    return int(min(max(SHARE * passes / looks, FEW_ROWS), ROWS))
 
 
 def _spaced(size: int, count: int) -> list[int]:

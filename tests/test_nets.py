@@ -153,6 +153,12 @@ def test_filter_response_norm_is_its_formula():
             nu2 = (x[i, c] ** 2).sum() / 20
             expected[i, c] = ((1 + 0.5 * c) * x[i, c] / (nu2 + 1e-6).sqrt() - 0.2 * c).clamp(min=0.1 * c)
     torch.testing.assert_close(layer(x), expected)
+    weights = {name: p.detach().requires_grad_() for name, p in layer.named_parameters()}
+    assert torch.autograd.gradcheck(  # against finite differences
+        lambda x, *w: torch.func.functional_call(layer, dict(zip(weights, w, strict=True)), (x,)),
+        (x.requires_grad_(), *weights.values()),
+    )
+    assert layer(x * torch.nan).isnan().all()
     with pytest.raises(
         ValueError, match=r"expects \[rows, 3, places …\], got \(2, 3\): for rows without places take nn.LayerNorm"
     ):

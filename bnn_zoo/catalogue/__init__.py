@@ -10,13 +10,14 @@ This module imports nothing of the package: constructors are found when they are
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from . import _backends, _likelihoods, _nets, _parts, _priors, _published
 from ._card import Card, Figure
 from ._entry import KINDS, Entry
 
-__all__ = ["ENTRIES", "KINDS", "Card", "Entry", "Figure", "find", "of"]
+__all__ = ["ENTRIES", "KINDS", "Card", "Entry", "Figure", "find", "nearest", "of"]
 
 ENTRIES: tuple[Entry, ...] = tuple(
     row for part in (_published, _nets, _priors, _likelihoods, _backends, _parts) for row in part.rows()
@@ -39,7 +40,12 @@ def find(name: str) -> list[Entry]:
     wanted = name.removeprefix("bz.").removeprefix("bnn_zoo.").lower()
     found = [e for e in ENTRIES if wanted in {e.name.lower(), f"{e.package}.{e.name}".lower()}]
     if not found:
-        names = {e.name.lower(): e.name for e in ENTRIES}
-        near = [names[n] for n in get_close_matches(wanted.rpartition(".")[2], names, n=3, cutoff=0.5)]
-        raise KeyError(f"there is no {name!r} in the zoo" + (f": did you mean {', '.join(near)}?" if near else ""))
+        raise KeyError(f"there is no {name!r} in the zoo" + nearest([wanted.rpartition(".")[2]], [e.name for e in ENTRIES]))
     return found
+
+
+def nearest(wrong: Iterable[str], names: Iterable[str]) -> str:
+    """``": did you mean …?"`` with up to three names, in any case, near each of the wrong ones; "" where none is."""
+    lower = {name.lower(): name for name in names}
+    near = [lower[n] for w in wrong for n in get_close_matches(w.lower(), lower, n=3, cutoff=0.5)]
+    return f": did you mean {', '.join(dict.fromkeys(near))}?" if near else ""

@@ -107,6 +107,7 @@ BAD_OPTIONS = {
     "another task": (["--task", "ranking"], "'regression' or 'classification', got 'ranking'"),
     "missing in an npz": (["--missing", "?"], "missing is for text tables"),
     "no backend": (["--backends", " , "], "none given"),
+    "a backend misspelt": (["--backends", "smal"], "unknown backends smal: did you mean Small? Choose from Small"),
     "half a backend": (["--backends", "NUTS,Gibbs"], "unknown backends NUTS, Gibbs: choose from Small"),
 }
 

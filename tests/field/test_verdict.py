@@ -25,16 +25,18 @@ class Given:
 
     sites: dict
     stats: dict
+    gradients: int = 0
 
     def run(self, model, data, *, seed=0, device=None, progress=True):
-        return Draws({k: v.clone() for k, v in self.sites.items()}, dict(self.stats), {}, {"backend": "Given"})
+        attrs = {"backend": "Given", "gradients": self.gradients}
+        return Draws({k: v.clone() for k, v in self.sites.items()}, dict(self.stats), {}, attrs)
 
 
-def said(model, data, sites, **stats):
+def said(model, data, sites, gradients=0, **stats):
     """The warnings of a fit that gives these draws."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        bz.fit(model, data, Given(sites, stats), progress=False)
+        bz.fit(model, data, Given(sites, stats, gradients), progress=False)
     return [str(w.message) for w in caught]
 
 
@@ -215,6 +217,22 @@ def test_chains_that_differ_only_beyond_the_data_disagree():
     at_the_data = bz.diagnostics.rhat(Posterior(model, LINE, Draws(sites)).predict(LINE[0]).f)
     assert at_the_data.max() < 1.05
     (text,) = said(model, LINE, sites)
+    assert "R-hat of f" in text
+
+
+def test_a_long_run_is_looked_at_in_more_rows():
+    """One chain has a hat that is nowhere but on a twentieth of the data, between two of the few rows of a short run."""
+    model, sites = network(torch.nn.ReLU), {n: 0 * v for n, v in net_draws().items() if n != "noise"}
+    sites["0.weight"] += 1.0
+    sites["0.bias"] += torch.tensor([0.05, 0.0, -0.05])
+    sites["2.weight"][1] += 200 * torch.tensor([[1.0, -2.0, 1.0]])
+    sites["2.bias"] += 0.1 * normal(4, 40, 1)
+    sites[noise_name(model)] = net_draws()["noise"]
+    line = torch.linspace(-1, 1, 300)[:, None], torch.zeros(300)
+    rhat = bz.diagnostics.rhat(Posterior(model, line, Draws(sites)).predict(line[0]).f)
+    assert (rhat > 1.1).sum() <= 16 and rhat.max() > 1.4
+    assert said(model, line, sites) == []
+    (text,) = said(model, line, sites, gradients=100_000)
     assert "R-hat of f" in text
 
 
