@@ -139,16 +139,18 @@ def test_gaussian_noise_is_half_normal_by_default():
     assert sites["noise"].log_prob(torch.tensor(0.5)).item() == pytest.approx(scipy.stats.halfnorm.logpdf(0.5), rel=1e-5)
 
 
+@pytest.mark.parametrize("link", ["softplus", "exp"])
 @pytest.mark.parametrize("columns", [1, 3])
-def test_heteroscedastic(columns):
-    """The first half of the outputs are means, the second half raw scales: sd = floor + softplus."""
+def test_heteroscedastic(columns, link):
+    """The first half of the outputs are means, the second half raw scales: sd = floor + link."""
     f = output(N, 2 * columns)
-    law, sites = law_of(HeteroscedasticGaussian(0.1), f)
+    law, sites = law_of(HeteroscedasticGaussian(0.1, link), f)
     assert not sites
-    y, sd = output(N, columns, seed=1), 0.1 + f[:, columns:].exp().log1p()
+    sd = 0.1 + {"softplus": np.log1p, "exp": np.asarray}[link](np.exp(f[:, columns:].numpy()))
+    y = output(N, columns, seed=1)
     expected = torch.tensor(scipy.stats.norm(f[:, :columns], sd).logpdf(y)).sum(-1)
     torch.testing.assert_close(law.log_prob(y.squeeze(-1) if columns == 1 else y), expected)
-    tiny, _ = law_of(HeteroscedasticGaussian(0.1), torch.tensor([[0.0, -1e4]]))
+    tiny, _ = law_of(HeteroscedasticGaussian(0.1, link), torch.tensor([[0.0, -1e4]]))
     assert tiny.stddev.item() == pytest.approx(0.1)
 
 
@@ -301,3 +303,5 @@ def test_gaussian_scale_of_a_wrong_kind():
 def test_heteroscedastic_floor(floor):
     with pytest.raises(ValueError, match=rf"HeteroscedasticGaussian: floor must be at least 0, got {floor}"):
         HeteroscedasticGaussian(floor)
+    with pytest.raises(ValueError, match="link must be 'softplus' or 'exp', got 'log'"):
+        HeteroscedasticGaussian(link="log")

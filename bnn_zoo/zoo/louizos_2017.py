@@ -111,7 +111,8 @@ y ~ Categorical(softmax(net(x; w)))     net: conv 20-5, pool, conv 50-5, pool, 5
         ),
         command=COMMAND + "--methods gnj ghs --nets lenet5",
         traps=(*TRAPS, "C⁺(0, 1e-5) for s with z̃ ~ C⁺(0, 1) and z = s z̃ is the same law as z ~ C⁺(0, s)."),
-        unchecked="The scale 1e-5 of s was recalled: the published program has the normal-Jeffreys layers alone.",
+        unchecked="The scale 1e-5 of s is that of two reproductions: the published program has the normal-Jeffreys layers "
+        "alone.",
         citation=CITATION,
     ),
 }

@@ -66,7 +66,7 @@ UNCHECKED = (
 )
 FACTS = (
     ("the Gamma laws of the precisions", "KarenUllrich/Tutorial-SoftWeightSharingForNNCompression, empirical_priors.py"),
-    ("τ = 0.003", "copies of its tutorial.ipynb"),
+    ("τ = 0.003", "the same, tutorial.ipynb"),
 )
 COMMAND = "python tests/benchmarks/compression.py --out FOLDER --methods sws --nets "
 CARDS = {

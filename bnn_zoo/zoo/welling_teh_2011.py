@@ -39,13 +39,16 @@ y  ~ ½ N(θ₁, 2) + ½ N(θ₁ + θ₂, 2)
         "power: `bz.SGLD(batch_size=1, step_size=bz.schedules.polynomial(…))`.",
         facts=(
             ("priors, likelihood, 100 rows at θ = (0, 1)", "section 5.1, as two reproductions of it have it"),
+            (
+                "10,000 sweeps, step sizes a (b + t)^−.55 from .01 to .0001",
+                "apache/mxnet, example/bayesian-methods/sgld.ipynb",
+            ),
             ("a second mode at (1, −1)", "section 5.1; the two means change places"),
         ),
         traps=(
             "The second argument of each normal is a variance.",
             "One of the reproductions draws a sum of the two normals and no mixture: its posterior has one mode.",
         ),
-        unchecked="The number of sweeps was recalled and the schedule of step sizes not read by us.",
         citation="M. Welling, Y. W. Teh. Bayesian learning via stochastic gradient Langevin dynamics. ICML 2011.",
     )
 }
