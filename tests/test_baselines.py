@@ -1,5 +1,6 @@
 """MAP, deep ensembles and SWAG against closed forms, and starts from networks."""
 
+import numpy as np
 import pytest
 import torch
 from targets import correlated_design, orthogonal_design, regression, regression_posterior
@@ -159,6 +160,29 @@ def test_laplace_away_from_a_mode_says_so():
 
     with pytest.warns(UserWarning, match="Laplace: in 1 of 2 directions the log joint does not curve down"):
         run(bz.Laplace(steps=1, draws=3, init=lambda *_: torch.tensor([[3.1, 0.0]]).double(), step_size=1e-9), saddle, (x,))
+
+
+@pytest.mark.parametrize("backend", [bz.Laplace, bz.DiagonalLaplace])
+def test_laplace_says_how_far_below_the_mode_its_draws_lie(backend):
+    """Curvature 1 at 0 and a quartic beyond: a draw z ~ N(0, 1) of five lies Σ z²/2 + 10 z⁴ below the mode."""
+
+    def quartic(x):
+        import pyro
+        import pyro.distributions as dist
+
+        w = pyro.sample("w", dist.Normal(torch.zeros(5).double(), 1.0).to_event(1))
+        pyro.factor("quartic", -x[0] * (w**4).sum() + 0 * x.sum())
+
+    def doubts(strength):
+        fit = backend(steps=2, chains=3, draws=40, step_size=1e-9, init=lambda *_: torch.zeros(3, 5).double())
+        return run(fit, quartic, (torch.full((4,), strength).double(),)).attrs["doubts"]
+
+    assert doubts(0.0) is None and doubts(0.01) is None
+    said = doubts(10.0)
+    assert "those of a normal posterior of 5 coordinates lie 2.5 below" in said and "take fewer sites" in said
+    z = np.random.default_rng(0).normal(size=(100_000, 5))
+    expected = np.median((z**2 / 2 + 10 * z**4).sum(1))
+    assert float(said.split("lie ")[1].split(" nats")[0]) == pytest.approx(expected, rel=0.4)
 
 
 # -------------------------------------------------------------------------------------------------------------- starts

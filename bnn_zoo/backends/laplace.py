@@ -23,6 +23,10 @@ from ._settings import at_least, names
 from ._sinks import before_lost
 from .map import MAP
 
+LOOKED, FAR, NATS = 20, 2.0, 5.0
+"""So many draws of each chain are looked at. Their median distance below the mode, in nats, may be ``FAR`` times that of a
+normal posterior and ``NATS``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Laplace(MAP):
@@ -63,12 +67,16 @@ class Laplace(MAP):
         modes, stats = run.sink.result()
         doubts = self.lost(before_lost(torch.isfinite(modes).all(-1).all(0)), modes.shape[1])
         index = self.coordinates(run.target)
+        looked = []
         for chain, precision in enumerate(self._precisions(run, batches, modes[:, 0], index)):
             root = self.root(precision)
             for block in blocks(run.target, self.draws):
                 draws = modes[chain].repeat(len(block), 1)
                 draws[:, index] += root(run.random.own(chain, len(block), len(index)))
                 where.put(chain, block.start, run.target.constrain(draws))
+                if block.start == 0:
+                    looked.append(draws[:LOOKED].clone())
+        doubts += self._far_below(run, rows_at(batches, self.steps), modes[:, 0], torch.stack(looked), len(index))
         return {"lp_mode": stats["lp"].expand(-1, self.draws).clone()}, doubts
 
     def _precisions(self, run: Run, batches: Any, modes: Tensor, index: Tensor) -> list[Tensor]:
@@ -82,6 +90,21 @@ class Laplace(MAP):
                 safe_point()
                 total[chain] -= run.target.hessian(mode, index, *(t[chain] for t in rows))
         return [each / count for each in total]
+
+    def _far_below(self, run: Run, rows: tuple[Tensor, ...], modes: Tensor, draws: Tensor, count: int) -> list[str]:
+        """A doubt where ``draws [chain, draw, dim]`` lie far below the modes. With k coordinates of a normal posterior the
+        distance is half of a χ² of k degrees of freedom: k/2 nats on average."""
+        safe_point()
+        top = run.target(modes, *rows)[0]
+        falls = torch.stack([top - run.target(draws[:, i], *rows)[0] for i in range(draws.shape[1])])
+        fall = float(falls.nan_to_num(nan=torch.inf).median())
+        if fall <= FAR * count / 2 + NATS:
+            return []
+        return [
+            f"its draws lie {fall:.3g} nats below the mode, where those of a normal posterior of {count} coordinates lie "
+            f"{count / 2:.4g} below: this posterior is not normal so far out, and the spread of predictions is not to be "
+            "trusted: take fewer sites, such as the last layer's, or a sampler"
+        ]
 
     @property
     def drawn(self) -> int:
