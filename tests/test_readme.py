@@ -45,8 +45,10 @@ def test_the_priors_page_runs():
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of a run far too short
 def test_the_images_page_runs():
     """What it asserts of an image and its quarter turn holds after a fit."""
-    (code,) = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "images.md").read_text(), re.S)
-    exec(compile(code, "docs/images.md", "exec"), {})
+    blocks = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "images.md").read_text(), re.S)
+    assert len(blocks) == 2
+    for code in blocks:
+        exec(compile(code, "docs/images.md", "exec"), {})
 
 
 @pytest.mark.slow

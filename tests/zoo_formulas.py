@@ -149,6 +149,20 @@ def blundell_mnist(sites, x, y):
     return sum(np.log(b).sum() for b in both) + softmax(forward(sites, x, relu), y)
 
 
+def tran(sites, x, y):
+    """N(0, 1) on W and b of layers W h / √inputs + b, as a law of the weights W / √inputs."""
+    prior, h = 0.0, x
+    for i, last in ((i, f"{i + 2}.weight" not in sites) for i in range(0, 100, 2) if f"{i}.weight" in sites):
+        inputs = h.shape[1]
+        W = sites[f"{i}.weight"] * math.sqrt(inputs)
+        prior += (
+            st.norm(0, 1).logpdf(W).sum() + W.size * math.log(inputs) / 2 + st.norm(0, 1).logpdf(sites[f"{i}.bias"]).sum()
+        )
+        h = h @ W.T / math.sqrt(inputs) + sites[f"{i}.bias"]
+        h = h if last else np.tanh(h)
+    return prior + gaussian(h, y, 0.1**0.5)
+
+
 def sommer_regression(sites, x, y):
     f = forward(sites, x, relu)
     sd = 1e-6 + np.exp(f[:, 1])
@@ -321,9 +335,9 @@ FORMULAS = {
     "neal_classes": neal_classes,
     "blundell_mnist": blundell_mnist,
     "li_mnist": lambda s, x, y: normals(s, 1.0) + softmax(forward(s, x, relu), y),
-    "tran_regression": lambda s, x, y: normals(s, 1.0) + gaussian(forward(s, x, np.tanh), y, 0.1**0.5),
-    "tran_uci": lambda s, x, y: normals(s, 1.0) + gaussian(forward(s, x, np.tanh), y, 0.1**0.5),
-    "li_surrogate": lambda s, x, y: normals(s, 10**0.5) + gaussian(forward(s, x, np.tanh), y, 0.1**0.5),
+    "tran_regression": tran,
+    "tran_uci": tran,
+    "li_surrogate": lambda s, x, y: normals(s, 10**0.5) + gaussian(forward(s, x, np.tanh), y, 0.1),
     "sommer_regression": sommer_regression,
     "wilson_izmailov_regression": lambda s, x, y: (
         normals(s, 0.001**0.5) + gaussian(forward(s, np.hstack([x, x**2]), relu), y, 0.0005**0.5)

@@ -48,7 +48,8 @@ y ~ Categorical(softmax(net(x; w)))     net: 784-400-400-10, ReLU
             "σ₁ and σ₂ were chosen on validation rows: which pair belongs to which of the published errors is not stated.",
             "Inputs are pixels from 0 to 255 over 126, not over 255.",
         ),
-        unchecked="The division by 126 and the choice of prior were recalled and not read in the paper's text by us.",
+        unchecked="The division by 126 is that of reproductions that cite the paper. The choice of prior was recalled and "
+        "not read in the paper's text by us.",
         citation="C. Blundell, J. Cornebise, K. Kavukcuoglu, D. Wierstra. Weight uncertainty in neural networks. ICML 2015.",
     )
 }

@@ -32,24 +32,27 @@ def cohen_welling_z2cnn(width: int = 20) -> BNN:
 
 CITATION = "T. S. Cohen, M. Welling. Group equivariant convolutional networks. ICML 2016."
 PAPER = (
-    "The paper trains by Adam, with BatchNorm and dropout, and tunes on a validation set. Here `bz.MAP(batch_size=128)`, "
+    "The program trains by Adam at 1e-3, Z2CNN for 300 epochs with dropout of .3, P4CNN for 100 without, both with "
+    "BatchNorm, on images that are turned at random. Here `bz.MAP(batch_size=128)`, "
     "`bz.DeepEnsemble(batch_size=128)` or `bz.SGHMC(batch_size=128)`."
 )
 FACTS = (
     (
         "six 3×3 convolutions and one of 4×4, pooling after the second, 20 and 10 channels",
-        "tscohen/gconv_experiments, MNIST_ROT/models",
+        "tscohen/gconv_experiments, gconv_experiments/MNIST_ROT/models",
     ),
+    ("dropout, turned images, epochs", "tscohen/gconv_experiments, gconv_experiments/MNIST_ROT, models and experiment.py"),
     ("errors on rotated MNIST, 12,000 images to train and 50,000 to test", "the paper, quoted by another"),
 )
 COMMAND = "python tests/benchmarks/rotated_mnist.py"
 WHY = (
-    "Other digits, turned by us, 15 epochs of Adam without dropout, and 10,000 test images; the paper trains longer and "
-    "tunes on a validation set. That P4CNN makes less than half of the errors holds."
+    "Other digits, turned by us once and for all, 15 epochs of Adam without dropout, and 10,000 test images; the paper "
+    "trains longer and tunes on a validation set. That P4CNN makes less than half of the errors holds."
 )
 TRAPS = (
     "Their BatchNorm is replaced by GroupNorm over an image, whose parameters are the same for the four orientations.",
     "The prior is ours: the paper has none.",
+    "The program turns each image anew in training. Whether the table's figures had this was not found.",
 )
 CARDS = {
     "cohen_welling_p4cnn": Card(

@@ -93,7 +93,8 @@ q: half of the inputs of every layer but the first are off
             (
                 "layers, dropout .5 after both convolutions and the hidden layer, the solver's settings, pixels over 256, "
                 "no augmentation",
-                "the authors' Caffe solver",
+                "yaringal/DropoutUncertaintyCaffeModels, mnist_uncertainty/lenet_all_dropout_train_test.prototxt and "
+                "_solver",
             ),
             ("431,080 weights", "counted"),
         ),
@@ -110,8 +111,8 @@ q: half of the inputs of every layer but the first are off
             ),
         ),
         command="python tests/benchmarks/mc_dropout.py",
-        why="6,000 steps, 6.4 epochs; theirs are longer. The paper's network, dropout on each output before pooling, is "
-        "trained by a plain loop there, because such a mask is none on the inputs of the next layer.",
+        why="6,000 steps, 6.4 epochs; their solver is set to 10,000,000. The paper's network, dropout on each output "
+        "before pooling, is trained by a plain loop there, because such a mask is none on the inputs of the next layer.",
         traps=(
             "Weight decay 5e-4 of a mean loss is a prior of variance 1/(N · 5e-4) = 1/30 at N = 60,000. With a quarter of "
             "the digits it is another prior: give `rows`.",

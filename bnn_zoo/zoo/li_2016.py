@@ -27,11 +27,14 @@ w ~ N(0, 1)                             each weight and bias
 y ~ Categorical(softmax(net(x; w)))     net: 784-400-400-10, ReLU
 """,
         fit="bz.PSGLD(chains=2, steps=40, warmup=20, batch_size=10)",
-        paper="The authors' run: 100 epochs, step size 5e-4 halved every 20, α .99, λ 1e-5, at temperature 1/N: "
-        "`bz.PSGLD(temperature=1 / 60_000)`.",
+        paper="The authors' run: 100 epochs of batches of 100, step size 5e-4 halved every 20, α .99, λ 1e-5, at "
+        "temperature 1/N: `bz.PSGLD(temperature=1 / 60_000)`.",
         facts=(
-            ("784-400-400-10 ReLU, weight decay 1/N, the settings of the run", "ChunyuanLI/pSGLD, test_FNN_mnist.m"),
-            ("noise √(2 lr G) / N: temperature 1/N", "ChunyuanLI/pSGLD, SGLD_RMSprop.m"),
+            (
+                "784-400-400-10 ReLU, weight decay 1/N, the settings of the run",
+                "ChunyuanLI/pSGLD, pSGLD_DNN/test_FNN_mnist.m",
+            ),
+            ("noise √(2 lr G) / N: temperature 1/N", "ChunyuanLI/pSGLD, pSGLD_DNN/algorithms/SGLD_RMSprop.m"),
         ),
         traps=(
             "The program divides its noise by N, so it samples the posterior to the power N: hardly more than an optimum. "

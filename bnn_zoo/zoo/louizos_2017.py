@@ -53,10 +53,11 @@ FACTS = (
         "groups: inputs of linear layers, output channels of convolutions; biases N(0, 1)",
         "KarenUllrich/Tutorial_BayesianCompressionForDL, BayesianLayers.py",
     ),
-    ("compression and error of LeNet-5-Caffe and VGG", "the same, README"),
 )
+LENET5 = ("compression and error of LeNet-5-Caffe and VGG", "KarenUllrich/Tutorial_BayesianCompressionForDL, README")
 TRAPS = (
     "The published ratios divide by weights left after whole units are cut, and the larger ones also by bits: say which.",
+    "Its example scales pixels to [−1, 1] and cuts the variance of the first layer at .04: neither is here.",
     "The program's divergence of a convolution's weights takes their log-variance for a log standard deviation: its two "
     "kinds of layer do not have the same divergence.",
 )
@@ -100,7 +101,7 @@ y ~ Categorical(softmax(net(x; w)))     net: conv 20-5, pool, conv 50-5, pool, 5
         fit="bz.MeanField(steps=3, draws=4, batch_size=10, init=bz.density.from_support)",
         around='bz.handlers.NonCentred({}, "*.weight")',
         paper=PAPER,
-        facts=(*FACTS, ("431,080 weights", "counted")),
+        facts=(*FACTS, LENET5, ("431,080 weights", "counted")),
         figures=(
             Figure(
                 "group horseshoe: weights over weights left, also by bits, at test error",

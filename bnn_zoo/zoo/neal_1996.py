@@ -65,6 +65,10 @@ CITATION = (
     "those of his software for flexible Bayesian modelling."
 )
 COMMAND = "python tests/benchmarks/neal.py"
+BINARY = (
+    "Neal's program draws precisions by Gibbs and weights by trajectories of 100 leapfrogs whose momentum is kept by "
+    "0.95. Here one of `bz.MCLMC()`, `bz.HMC()` and `bz.NUTS()` samples all of it together."
+)
 CARDS = {
     "neal_regression": Card(
         formula="""
@@ -114,7 +118,7 @@ w in group g ~ N(0, 1/τ_g),  output bias ~ N(0, 100²)
 y ~ Bernoulli(1 / (1 + exp(−net(x; w))))                                  net: 2-15-1, tanh
 """,
         fit="bz.MCLMC(chains=2, warmup=20, draws=20)",
-        paper="As `neal_regression`.",
+        paper=BINARY,
         facts=(("2-15-1 tanh, the priors as written, rows 1–300 to train and 301–1300 to test", "FBM, doc/Ex-netgp-b.doc"),),
         figures=(
             Figure("test log probability", "−.237 ± .017", "−.241 (MCLMC)"),
@@ -134,8 +138,7 @@ w from input i ~ N(0, 1/τᵢ),  w in another group g ~ N(0, 1/τ_g)
 y ~ Categorical(softmax(net(x; w)))                                       net: 4-8-3, tanh
 """,
         fit="bz.MCLMC(chains=2, warmup=20, draws=20)",
-        paper="As `neal_regression`. The scales of inputs are the site `0.weight_scale`, their common one "
-        "`0.weight_scale_scale`.",
+        paper=BINARY + " The scales of inputs are the site `0.weight_scale`, their common one `0.weight_scale_scale`.",
         facts=(("4-8-3 tanh, the priors as written, rows 1–400 to train and 401–1400 to test", "FBM, doc/Ex-netgp-c.doc"),),
         figures=(Figure("test error", ".198 ± .013", ".194 (MCLMC)"),),
         command=COMMAND,

@@ -42,9 +42,9 @@ y ~ Categorical(softmax(net(x; w)))     net: conv 32, conv 32 (5 × 5), 128, 10;
         paper="Their program steps by lr times the gradient of the mean loss, with noise of variance lr, batches of 1,024. "
         "Here `bz.SGLD(batch_size=1024)` with prior and N/n times the batch's likelihood, at temperature 1.",
         facts=(
-            ("layers, ReLU, pooling", "henripal/sgld, sgld/model.py"),
-            ("pixels in [0, 1], batches of 1,024", "henripal/sgld, sgld/data.py"),
-            ("mean loss, no prior, noise of variance lr", "henripal/sgld, sgld/trainer.py and sgld_optimizer.py"),
+            ("layers, ReLU, pooling", "henripal/sgld, sgld/sgld/model.py"),
+            ("pixels in [0, 1], batches of 1,024", "henripal/sgld, sgld/sgld/data.py"),
+            ("mean loss, no prior, noise of variance lr", "henripal/sgld, sgld/sgld, trainer.py and sgld_optimizer.py"),
             ("228,586 weights", "counted"),
         ),
         figures=(

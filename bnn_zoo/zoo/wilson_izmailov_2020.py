@@ -36,6 +36,10 @@ y ~ N(net((x, x²); w), 0.0005)          net: 2-10-10-10-1, ReLU (a variance)
                 "settings and its acceptance",
                 "izmailovpavel/understandingbdl, experiments/deep_ensembles/1d regression_hmc.ipynb",
             ),
+            (
+                "the sampler takes 1/.001 for the precision of a normal prior on each parameter",
+                "hamiltorch, as copies have it",
+            ),
             ("261 weights", "counted"),
         ),
         traps=(
@@ -43,8 +47,7 @@ y ~ N(net((x, x²); w), 0.0005)          net: 2-10-10-10-1, ReLU (a variance)
             "authors' chains begin at trained networks.",
             "The notebook announces ten chains and runs nine: its loop begins at 1.",
         ),
-        unchecked="The notebook passes the precisions 1/.001 to another library's sampler; that they are those of a "
-        "normal prior on each weight is that library's word. The paper's figures are pictures; no number is quoted.",
+        unchecked="The paper's figures are pictures; no number is quoted.",
         citation="A. G. Wilson, P. Izmailov. Bayesian deep learning and a probabilistic perspective of generalization. "
         "NeurIPS 2020.",
     )

@@ -1,8 +1,9 @@
 """The SG-MCMC check of Tran et al. on boston: scale-adapted SGHMC over the 20 splits.
 
-``python tests/benchmarks/boston.py [--splits 20]``. 13-100-1 tanh network, N(0, 1) on every weight and bias, noise variance
-0.1 in standardised units, batches of 32. Published: RMSE 3.13, NLL 2.57. NLL of a test row is that of the mixture over
-draws, in nats and the data's own units; means ± standard deviations over splits.
+``python tests/benchmarks/boston.py [--splits 20]``. ``bz.zoo.tran_uci``: 13-100-1 tanh network, weights N(0, 1/inputs),
+biases N(0, 1), noise variance 0.1 in standardised units, batches of 32. Published, over 10 splits: RMSE 3.13 ± 1.06, NLL
+2.57 ± 0.30, that of a normal law with mean and variance of the draws ("NLL, normal"); "NLL" is that of the mixture over
+draws. In nats a test row and the data's own units; means ± standard deviations over splits.
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ from _common import uci
 
 import bnn_zoo as bz
 
-PUBLISHED = {"RMSE": 3.13, "NLL": 2.57}
+PUBLISHED = {"RMSE": 3.13, "NLL, normal": 2.57, "NLL": None}
 
 
 def run(split: int) -> dict[str, float]:
     table = uci("boston", split)
-    model = bz.BNN(
-        bz.nets.MLP(table.x.shape[1], 1, hidden=(100,)), bz.priors.Normal(1.0), bz.likelihoods.Gaussian(math.sqrt(0.1))
-    )
+    model = bz.zoo.tran_uci(table.x.shape[1])
     rows = len(table.x)
     backend = bz.SGHMC(
         chains=4,
@@ -40,9 +39,12 @@ def run(split: int) -> dict[str, float]:
     posterior = bz.fit(model, (table.x, table.y), backend, seed=split, progress=False)
     seconds = time.perf_counter() - begin
     prediction = posterior.predict(table.x_test)
+    variance = prediction.f.flatten(0, 1).var(0, correction=0) + 0.1
+    normal = torch.distributions.Normal(prediction.mean, variance.sqrt())
     return {
         "RMSE": bz.metrics.rmse(prediction.mean, table.y_test) * table.y_scale,
         "NLL": math.log(table.y_scale) - float(prediction.log_prob(table.y_test).mean()),
+        "NLL, normal": math.log(table.y_scale) - float(normal.log_prob(table.y_test).mean()),
         "rhat": bz.diagnostics.summarise(prediction.f)["max_rhat"],
         "T": float(posterior.draws.stats["kinetic_temperature"].mean()),
         "seconds": seconds,
@@ -61,11 +63,11 @@ def main() -> None:
     for name, published in PUBLISHED.items():
         values = np.array([row[name] for row in rows])
         mean, sd = values.mean(), values.std(ddof=1)
-        good = abs(mean - published) <= sd
-        print(
-            f"{name}: {mean:.3f} ± {sd:.3f} (standard error {sd / len(rows) ** 0.5:.3f}); "
-            f"published {published}: {'within one standard deviation' if good else 'OUTSIDE one standard deviation'}"
-        )
+        line = f"{name}: {mean:.3f} ± {sd:.3f} (standard error {sd / len(rows) ** 0.5:.3f})"
+        if published is not None:
+            good = abs(mean - published) <= sd
+            line += f"; published {published}: {'within' if good else 'OUTSIDE'} one standard deviation"
+        print(line)
 
 
 if __name__ == "__main__":
