@@ -85,8 +85,8 @@ y ~ N(net(x; w), 0.1)                   net: d-100-1, tanh (0.1 is a variance, y
         ),
         command="python tests/benchmarks/boston.py",
         why="The published figures are of one notebook, over 10 splits; ours are over 20 and of shorter chains. "
-        "They agree. With N(0, 1) on weights that are not divided, which is another model, RMSE was 2.74: better, and not the "
-        "paper's. Our step size was chosen on split 0 by the temperature, with its test scores in view.",
+        "They agree. With N(0, 1) on weights that are not divided, which is another model, RMSE was 2.74: better, and not "
+        "the paper's. Our step size was chosen on split 0 by the temperature, with its test scores in view.",
         cost="The run is 4 chains of 12,000 steps of 32 rows for each split.",
         traps=(
             TRAP,
