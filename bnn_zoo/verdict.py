@@ -35,6 +35,8 @@ DRAWS, SITE_DRAWS = 200, 1000
 """Most draws of a chain of what is computed, and of sites."""
 SHARE, GRADIENT = 0.02, 3
 """What this may take, as a share of the run, in passes of rows through the model; a gradient takes about so many."""
+RHAT = 400
+"""Gradients, of a network so small that passes take no time, in which R-hat of a row is nothing."""
 LOOSE = 1.1
 """R-hat of sites, log joint and log likelihood that is let pass: they mix more slowly than what the model computes."""
 
@@ -191,9 +193,10 @@ def _some_rows(posterior: Posterior) -> tuple[Any, ...] | None:
 def _affordable(draws: Draws, size: int) -> int:
     """How many rows of the data, and as many beyond them, may be looked at."""
     batch = draws.attrs.get("batch_size")
-    passes = GRADIENT * draws.attrs.get("gradients", 0) * (batch if isinstance(batch, int) else size)
+    gradients = draws.attrs.get("gradients", 0)
+    passes = GRADIENT * gradients * (batch if isinstance(batch, int) else size)
     looks = 2 * draws.chains * min(draws.draws, DRAWS)
-    return int(min(max(SHARE * passes / looks, FEW_ROWS), ROWS))
+    return int(min(max(min(SHARE * passes / looks, gradients / RHAT), FEW_ROWS), ROWS))
 
 
 def _spaced(size: int, count: int) -> list[int]:
