@@ -48,7 +48,7 @@ y ~ N(m(x; w), s(x; w)²)                (m, raw) = net(x; w): d-16-16-2, ReLU; 
             Figure(
                 "airfoil, seconds",
                 "240, on 10 cores",
-                "1,611, on one core that other work had half of (that other network, 20,000 + 120,000 steps)@@T2@@",
+                "1,611, on one core that other work had half of (that other network, 20,000 + 120,000 steps)",
             ),
         ),
         command="python tests/benchmarks/airfoil.py --out FOLDER --network deep --splits 0 --warmup 20000 --steps 120000 "
