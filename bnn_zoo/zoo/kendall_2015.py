@@ -67,7 +67,7 @@ q: half of the input channels of four convolutions are off
         ),
         command="python tests/benchmarks/camvid.py --out FOLDER",
         why="Ours has 103,643 weights, a sixteenth of the pixels, 40 epochs and classes weighed by the root of the "
-        "paper's weights. With half of 24 channels off, dropout leaves too little to learn from.",
+        "paper's weights. Perhaps half of 24 channels is too little to learn from.",
         cost="13 minutes of CPU time a fit.",
         traps=(
             "Void pixels (label 11) are no class: they are neither trained on nor scored.",
